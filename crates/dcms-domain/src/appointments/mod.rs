@@ -1,0 +1,9 @@
+//! Visits: booked, moved, and brought through the day.
+
+mod model;
+mod repository;
+mod service;
+
+pub use model::*;
+pub use repository::*;
+pub use service::*;

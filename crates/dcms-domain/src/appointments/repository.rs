@@ -1,0 +1,57 @@
+use async_trait::async_trait;
+
+use super::{Appointment, AppointmentKey, Parties, PartiesStanding, Status};
+use crate::shared::{AppointmentId, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId};
+use crate::store::StoreError;
+
+/// Keeps appointments. Never lets a doctor, a room or a patient be in two places at a time.
+#[cfg_attr(feature = "testing", mockall::automock)]
+#[async_trait]
+pub trait AppointmentRepository: Send {
+    /// Whether all parties of a visit can be booked.
+    async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError>;
+
+    /// Adds a visit if its slot is free, else refuses with
+    /// [`Rule::DoctorDoubleBooked`](crate::store::Rule::DoctorDoubleBooked),
+    /// [`RoomDoubleBooked`](crate::store::Rule::RoomDoubleBooked) or
+    /// [`PatientDoubleBooked`](crate::store::Rule::PatientDoubleBooked), the first that is true.
+    /// Any number of clients may try the same slot at once.
+    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError>;
+
+    /// The appointment of that id.
+    async fn get(
+        &mut self,
+        appointment_id: AppointmentId,
+    ) -> Result<Option<Appointment>, StoreError>;
+
+    /// Keeps everybody else from claiming slots until the unit of work ends. To be called before
+    /// an [`update`](Self::update) that claims one, so that two that cross each other take turns.
+    async fn hold_calendar(&mut self) -> Result<(), StoreError>;
+
+    /// Stores an appointment whose version was raised by one, planned services included; when the
+    /// stored one is not the version before, answers [`StoreError::Conflict`]. Refuses a slot that
+    /// is taken like [`book`](Self::book).
+    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError>;
+
+    /// The appointments that match, earlier ones first.
+    async fn list(
+        &mut self,
+        filter: &AppointmentFilter,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<Appointment, AppointmentKey>, StoreError>;
+}
+
+/// Which appointments are looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppointmentFilter {
+    /// Of this doctor.
+    pub doctor_id: Option<UserId>,
+    /// Of this patient.
+    pub patient_id: Option<PatientId>,
+    /// In this room.
+    pub room_id: Option<RoomId>,
+    /// In this status.
+    pub status: Option<Status>,
+    /// That overlap this window.
+    pub window: TimeWindow,
+}

@@ -1,0 +1,261 @@
+use super::model::{notes_text, planned_services, time_slot};
+use super::{
+    Appointment, AppointmentChanges, AppointmentError, AppointmentFilter, AppointmentKey,
+    AppointmentQuery, BookAppointment, Parties, PlannedService, Status, Transition,
+};
+use crate::access::{Actor, Permission};
+use crate::catalog::available_service;
+use crate::clinic::resolve_window;
+use crate::shared::{
+    AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
+    Version, in_version, single_line_text,
+};
+use crate::store::{Repositories, StoreError, retry_conflicts};
+
+/// Visits: booked, moved, and brought through the day.
+pub struct AppointmentService {
+    ports: Ports,
+}
+
+impl AppointmentService {
+    /// A service over these ports.
+    #[must_use]
+    pub const fn new(ports: Ports) -> Self {
+        Self { ports }
+    }
+
+    /// Books a visit.
+    ///
+    /// # Errors
+    /// Faults; [`Rule::DoctorDoubleBooked`](crate::store::Rule::DoctorDoubleBooked) and its like
+    /// when the slot is taken.
+    pub async fn book(
+        &self,
+        actor: &Actor,
+        command: BookAppointment,
+    ) -> Result<Appointment, AppointmentError> {
+        actor.require_for(Permission::ScheduleAppointments, command.doctor_id)?;
+        if command.overbook_reason.is_some() {
+            actor.require_for(Permission::Overbook, command.doctor_id)?;
+        }
+        let command = &command;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let appointment = self.decide_booking(&mut *work, command).await?;
+            work.appointments().book(&appointment).await?;
+            work.commit().await?;
+            Ok(appointment)
+        })
+        .await
+    }
+
+    async fn decide_booking(
+        &self,
+        work: &mut dyn Repositories,
+        command: &BookAppointment,
+    ) -> Result<Appointment, AppointmentError> {
+        let mut faults = Faults::new();
+        let slot = time_slot(command.starts_at, command.ends_at, &mut faults);
+        let notes = command
+            .notes
+            .as_deref()
+            .map(|notes| notes_text(notes, &mut faults));
+        let overbook_reason = command
+            .overbook_reason
+            .as_deref()
+            .map(|reason| single_line_text(reason, 500, "/overbook_reason", &mut faults));
+        let services = planned_services(&command.services, &mut faults);
+        let parties = Parties {
+            patient_id: command.patient_id,
+            doctor_id: command.doctor_id,
+            room_id: command.room_id,
+        };
+        work.appointments()
+            .standing(parties)
+            .await?
+            .check(&mut faults);
+        check_services_available(work, &services, &mut faults).await?;
+        let Some(slot) = slot.filter(|_| faults.is_empty()) else {
+            return Err(faults.into());
+        };
+        let now = self.ports.clock.now();
+        Ok(Appointment {
+            appointment_id: self.ports.ids.next_id().into(),
+            patient_id: command.patient_id,
+            doctor_id: command.doctor_id,
+            room_id: command.room_id,
+            slot,
+            status: Status::Scheduled,
+            notes,
+            services,
+            overbook_reason,
+            cancel_reason: None,
+            version: Version::FIRST,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// One appointment.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is none.
+    pub async fn appointment(
+        &self,
+        actor: &Actor,
+        appointment_id: AppointmentId,
+    ) -> Result<Appointment, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let appointment = connection.appointments().get(appointment_id).await?;
+        Ok(appointment.ok_or(CommonError::NotFound)?)
+    }
+
+    /// The appointments that match, earlier ones first.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn appointments(
+        &self,
+        actor: &Actor,
+        query: AppointmentQuery,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<Appointment, AppointmentKey>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let filter = AppointmentFilter {
+            doctor_id: query.doctor_id,
+            patient_id: query.patient_id,
+            room_id: query.room_id,
+            status: query.status,
+            window: resolve_window(&mut *connection, query.window).await?,
+        };
+        Ok(connection.appointments().list(&filter, page).await?)
+    }
+
+    /// Changes notes, room or planned services.
+    ///
+    /// # Errors
+    /// Faults; [`CommonError::NotFound`]; [`CommonError::VersionMismatch`];
+    /// [`Rule::RoomDoubleBooked`](crate::store::Rule::RoomDoubleBooked).
+    pub async fn change(
+        &self,
+        actor: &Actor,
+        appointment_id: AppointmentId,
+        expected: &Expected,
+        changes: AppointmentChanges,
+    ) -> Result<Appointment, AppointmentError> {
+        actor.require_some(Permission::ScheduleAppointments)?;
+        let changes = &changes;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let current = work.appointments().get(appointment_id).await?;
+            let current = in_version(current, expected)?;
+            actor.require_for(Permission::ScheduleAppointments, current.doctor_id)?;
+            let mut faults = Faults::new();
+            let mut next = current.clone();
+            next.notes = changes
+                .notes
+                .clone()
+                .map(|notes| notes_text(&notes, &mut faults))
+                .apply(next.notes);
+            next.room_id = changes.room_id.clone().apply(next.room_id);
+            match &changes.services {
+                Change::Keep => {}
+                Change::Clear => next.services.clear(),
+                Change::Set(requests) => {
+                    next.services = planned_services(requests, &mut faults);
+                    check_services_available(&mut *work, &next.services, &mut faults).await?;
+                }
+            }
+            if next.room_id != current.room_id {
+                work.appointments()
+                    .standing(parties_of(&next))
+                    .await?
+                    .check_room(&mut faults);
+            }
+            faults.into_result()?;
+            next.version = next.version.next();
+            next.updated_at = self.ports.clock.now();
+            if next.claims_more_than(&current) {
+                work.appointments().hold_calendar().await?;
+            }
+            work.appointments().update(&next).await?;
+            work.commit().await?;
+            Ok(next)
+        })
+        .await
+    }
+
+    /// Takes an action. When it fails, the visit stays where and when it was.
+    ///
+    /// # Errors
+    /// [`AppointmentError::InvalidTransition`]; faults; [`CommonError::NotFound`];
+    /// [`CommonError::VersionMismatch`];
+    /// [`Rule::DoctorDoubleBooked`](crate::store::Rule::DoctorDoubleBooked) and its like when it
+    /// claims a slot that is taken.
+    pub async fn take_action(
+        &self,
+        actor: &Actor,
+        appointment_id: AppointmentId,
+        expected: &Expected,
+        transition: Transition,
+    ) -> Result<Appointment, AppointmentError> {
+        let permission = transition.action().permission();
+        actor.require_some(permission)?;
+        let transition = &transition;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let current = work.appointments().get(appointment_id).await?;
+            let current = in_version(current, expected)?;
+            actor.require_for(permission, current.doctor_id)?;
+            let next = current
+                .clone()
+                .after(transition.clone(), self.ports.clock.now())?;
+            actor.require_for(permission, next.doctor_id)?;
+            if next.claims_more_than(&current) {
+                let mut faults = Faults::new();
+                work.appointments()
+                    .standing(parties_of(&next))
+                    .await?
+                    .check(&mut faults);
+                faults.into_result()?;
+                work.appointments().hold_calendar().await?;
+            }
+            work.appointments().update(&next).await?;
+            work.commit().await?;
+            Ok(next)
+        })
+        .await
+    }
+}
+
+const fn parties_of(appointment: &Appointment) -> Parties {
+    Parties {
+        patient_id: appointment.patient_id,
+        doctor_id: appointment.doctor_id,
+        room_id: appointment.room_id,
+    }
+}
+
+/// Notes planned services that do not exist or are not offered any more.
+async fn check_services_available(
+    work: &mut dyn Repositories,
+    planned: &[PlannedService],
+    faults: &mut Faults,
+) -> Result<(), StoreError> {
+    if planned.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<ServiceId> = planned.iter().map(|service| service.service_id).collect();
+    let known = work.services().get_many(&ids).await?;
+    for (index, id) in ids.iter().enumerate() {
+        available_service(
+            &known,
+            *id,
+            &format!("/services/{index}/service_id"),
+            faults,
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The clinic itself: its settings, rooms and doctors.
+
+mod model;
+mod repository;
+mod service;
+
+pub use model::*;
+pub use repository::*;
+pub use service::*;

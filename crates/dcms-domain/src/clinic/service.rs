@@ -1,0 +1,198 @@
+use chrono_tz::Tz;
+
+use super::{ClinicChanges, ClinicError, ClinicSettings, CreateRoom, Doctor, Room, RoomChanges};
+use crate::access::{Actor, Permission};
+use crate::shared::{
+    CommonError, Expected, Faults, Page, PageRequest, Ports, RoomId, TimeWindow, UserId, Version,
+    WindowRequest, in_version,
+};
+use crate::store::{Repositories, StoreError, retry_conflicts};
+
+/// The clinic's settings, rooms and doctors.
+pub struct ClinicService {
+    ports: Ports,
+}
+
+impl ClinicService {
+    /// A service over these ports.
+    #[must_use]
+    pub const fn new(ports: Ports) -> Self {
+        Self { ports }
+    }
+
+    /// The clinic's settings.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn settings(&self, actor: &Actor) -> Result<ClinicSettings, ClinicError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.clinic().settings().await?)
+    }
+
+    /// Changes the clinic's settings.
+    ///
+    /// # Errors
+    /// Faults; [`ClinicError::CurrencyFrozen`]; [`CommonError::VersionMismatch`].
+    pub async fn change_settings(
+        &self,
+        actor: &Actor,
+        expected: &Expected,
+        changes: ClinicChanges,
+    ) -> Result<ClinicSettings, ClinicError> {
+        actor.require(Permission::ChangeClinic)?;
+        let changes = &changes;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let settings = in_version(Some(work.clinic().settings().await?), expected)?;
+            let currency = settings.currency;
+            let settings = settings.changed(changes.clone(), self.ports.clock.now())?;
+            if settings.currency != currency && work.invoices().lock_numbering().await? > 0 {
+                return Err(ClinicError::CurrencyFrozen);
+            }
+            work.clinic().update_settings(&settings).await?;
+            work.commit().await?;
+            Ok(settings)
+        })
+        .await
+    }
+
+    /// Rooms in the order they were made.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn rooms(
+        &self,
+        actor: &Actor,
+        page: PageRequest<RoomId>,
+    ) -> Result<Page<Room, RoomId>, ClinicError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.clinic().rooms(page).await?)
+    }
+
+    /// One room.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is none.
+    pub async fn room(&self, actor: &Actor, room_id: RoomId) -> Result<Room, ClinicError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        let room = connection.clinic().room(room_id).await?;
+        Ok(room.ok_or(CommonError::NotFound)?)
+    }
+
+    /// Makes a room.
+    ///
+    /// # Errors
+    /// Faults, or [`Rule::RoomNameTaken`](crate::store::Rule::RoomNameTaken).
+    pub async fn create_room(
+        &self,
+        actor: &Actor,
+        command: CreateRoom,
+    ) -> Result<Room, ClinicError> {
+        actor.require(Permission::ChangeClinic)?;
+        let now = self.ports.clock.now();
+        let mut room = Room {
+            room_id: self.ports.ids.next_id().into(),
+            name: command.name,
+            is_active: command.is_active,
+            version: Version::FIRST,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut faults = Faults::new();
+        room.check(&mut faults);
+        faults.into_result()?;
+        let mut work = self.ports.store.begin().await?;
+        work.clinic().insert_room(&room).await?;
+        work.commit().await?;
+        Ok(room)
+    }
+
+    /// Changes a room.
+    ///
+    /// # Errors
+    /// Faults; [`Rule::RoomNameTaken`](crate::store::Rule::RoomNameTaken);
+    /// [`CommonError::VersionMismatch`].
+    pub async fn change_room(
+        &self,
+        actor: &Actor,
+        room_id: RoomId,
+        expected: &Expected,
+        changes: RoomChanges,
+    ) -> Result<Room, ClinicError> {
+        actor.require(Permission::ChangeClinic)?;
+        let changes = &changes;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let mut room = in_version(work.clinic().room(room_id).await?, expected)?;
+            let mut faults = Faults::new();
+            room.name = changes
+                .name
+                .clone()
+                .apply_required(room.name, "/name", &mut faults);
+            room.is_active =
+                changes
+                    .is_active
+                    .clone()
+                    .apply_required(room.is_active, "/is_active", &mut faults);
+            room.check(&mut faults);
+            faults.into_result()?;
+            room.version = room.version.next();
+            room.updated_at = self.ports.clock.now();
+            work.clinic().update_room(&room).await?;
+            work.commit().await?;
+            Ok(room)
+        })
+        .await
+    }
+
+    /// Deletes a room that was never booked.
+    ///
+    /// # Errors
+    /// [`Rule::StillInUse`](crate::store::Rule::StillInUse) when it was booked;
+    /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn delete_room(
+        &self,
+        actor: &Actor,
+        room_id: RoomId,
+        expected: &Expected,
+    ) -> Result<(), ClinicError> {
+        actor.require(Permission::ChangeClinic)?;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let room = in_version(work.clinic().room(room_id).await?, expected)?;
+            work.clinic().delete_room(&room).await?;
+            Ok(work.commit().await?)
+        })
+        .await
+    }
+
+    /// The active doctors, in the order they were made.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn doctors(
+        &self,
+        actor: &Actor,
+        page: PageRequest<UserId>,
+    ) -> Result<Page<Doctor, UserId>, ClinicError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.clinic().doctors(page).await?)
+    }
+}
+
+/// The instants that a caller means; the clinic's zone is read only when it takes part.
+pub(crate) async fn resolve_window(
+    repositories: &mut dyn Repositories,
+    request: WindowRequest,
+) -> Result<TimeWindow, StoreError> {
+    let zone = if request.needs_zone() {
+        repositories.clinic().settings().await?.time_zone
+    } else {
+        Tz::UTC
+    };
+    Ok(request.resolve(zone))
+}

@@ -1,0 +1,9 @@
+//! Users, passwords and sessions.
+
+mod model;
+mod repository;
+mod service;
+
+pub use model::*;
+pub use repository::*;
+pub use service::*;

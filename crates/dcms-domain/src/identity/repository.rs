@@ -1,0 +1,89 @@
+use async_trait::async_trait;
+
+use super::{LiveSession, PasswordHash, Session, TokenHash, User};
+use crate::shared::{Instant, Page, PageRequest, SessionId, UserId};
+use crate::store::StoreError;
+
+/// Keeps users.
+///
+/// `update` stores a user whose version was raised by one; when the stored one is not the version
+/// before, it answers [`StoreError::Conflict`].
+#[cfg_attr(feature = "testing", mockall::automock)]
+#[async_trait]
+pub trait UserRepository: Send {
+    /// Adds a user.
+    async fn insert(&mut self, user: &User, password: &PasswordHash) -> Result<(), StoreError>;
+
+    /// The user of that id.
+    async fn get(&mut self, user_id: UserId) -> Result<Option<User>, StoreError>;
+
+    /// Stores a changed user.
+    async fn update(&mut self, user: &User) -> Result<(), StoreError>;
+
+    /// Users in the order they were made.
+    async fn list(&mut self, page: PageRequest<UserId>) -> Result<Page<User, UserId>, StoreError>;
+
+    /// The user of that name, blind to case, with their password.
+    async fn find_by_username(
+        &mut self,
+        username: &str,
+    ) -> Result<Option<(User, PasswordHash)>, StoreError>;
+
+    /// The password of a user.
+    async fn password(&mut self, user_id: UserId) -> Result<Option<PasswordHash>, StoreError>;
+
+    /// Gives a user another password; their version stays.
+    async fn set_password(
+        &mut self,
+        user_id: UserId,
+        password: &PasswordHash,
+    ) -> Result<(), StoreError>;
+
+    /// The active admins, held against change until the unit of work ends, in the order of their
+    /// ids, so that two who demote each other take turns.
+    async fn lock_active_admins(&mut self) -> Result<Vec<UserId>, StoreError>;
+}
+
+/// Keeps sessions. A session is live until it is revoked or expires.
+#[cfg_attr(feature = "testing", mockall::automock)]
+#[async_trait]
+pub trait SessionRepository: Send {
+    /// Adds a session.
+    async fn insert(&mut self, session: &Session, token: TokenHash) -> Result<(), StoreError>;
+
+    /// The session that is not revoked and has this token, with its user's standing.
+    async fn find_by_token(&mut self, token: TokenHash) -> Result<Option<LiveSession>, StoreError>;
+
+    /// Gives a live session another token and end, and answers it; nothing when it is not live.
+    async fn rotate(
+        &mut self,
+        session_id: SessionId,
+        token: TokenHash,
+        now: Instant,
+        expires_at: Instant,
+    ) -> Result<Option<Session>, StoreError>;
+
+    /// Live sessions in the order of log-in, of one user or of all.
+    async fn list_live(
+        &mut self,
+        user_id: Option<UserId>,
+        now: Instant,
+        page: PageRequest<SessionId>,
+    ) -> Result<Page<Session, SessionId>, StoreError>;
+
+    /// Ends a live session, of this user when one is named. Answers whether there was one.
+    async fn revoke(
+        &mut self,
+        session_id: SessionId,
+        user_id: Option<UserId>,
+        now: Instant,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends a user's live sessions, all but `keep`.
+    async fn revoke_all(
+        &mut self,
+        user_id: UserId,
+        keep: Option<SessionId>,
+        now: Instant,
+    ) -> Result<(), StoreError>;
+}

@@ -1,0 +1,309 @@
+use super::{
+    Contact, ContactChanges, CreateContact, Patient, PatientChanges, PatientDetails, PatientFilter,
+    PatientKey,
+};
+use crate::access::{Actor, Permission};
+use crate::shared::{
+    CommonError, ContactId, Expected, Faults, Instant, Page, PageRequest, PatientId, Ports,
+    Version, in_version, search_text,
+};
+use crate::store::{UnitOfWork, retry_conflicts};
+
+/// Patients and their contacts. Fails with what any context can fail with.
+pub struct PatientService {
+    ports: Ports,
+}
+
+impl PatientService {
+    /// A service over these ports.
+    #[must_use]
+    pub const fn new(ports: Ports) -> Self {
+        Self { ports }
+    }
+
+    /// Registers a patient under a new number.
+    ///
+    /// # Errors
+    /// Faults.
+    pub async fn register(
+        &self,
+        actor: &Actor,
+        details: PatientDetails,
+    ) -> Result<Patient, CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        let now = self.ports.clock.now();
+        let mut faults = Faults::new();
+        let details = details.checked(now, &mut faults);
+        faults.into_result()?;
+        let mut work = self.ports.store.begin().await?;
+        let patient = Patient {
+            patient_id: self.ports.ids.next_id().into(),
+            register_number: work.patients().next_register_number().await?,
+            first_name: details.first_name,
+            last_name: details.last_name,
+            birthday: details.birthday,
+            gender: details.gender,
+            notes: details.notes,
+            archived_at: None,
+            version: Version::FIRST,
+            created_at: now,
+            updated_at: now,
+        };
+        work.patients().insert(&patient).await?;
+        work.commit().await?;
+        Ok(patient)
+    }
+
+    /// One patient.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is none.
+    pub async fn patient(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+    ) -> Result<Patient, CommonError> {
+        actor.require(Permission::ReadPatients)?;
+        let mut connection = self.ports.store.connect().await?;
+        let patient = connection.patients().get(patient_id).await?;
+        patient.ok_or(CommonError::NotFound)
+    }
+
+    /// The patients that match.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn patients(
+        &self,
+        actor: &Actor,
+        mut filter: PatientFilter,
+        page: PageRequest<PatientKey>,
+    ) -> Result<Page<Patient, PatientKey>, CommonError> {
+        actor.require(Permission::ReadPatients)?;
+        filter.query = search_text(filter.query)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.patients().list(&filter, page).await?)
+    }
+
+    /// Changes a patient.
+    ///
+    /// # Errors
+    /// Faults; [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn change(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        expected: &Expected,
+        changes: PatientChanges,
+    ) -> Result<Patient, CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        self.update(patient_id, expected, |patient, now| {
+            patient.changed(changes.clone(), now)
+        })
+        .await
+    }
+
+    /// Archives a patient: they keep their record and get no new appointments. Archiving one who
+    /// is archived changes nothing.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn archive(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        expected: &Expected,
+    ) -> Result<Patient, CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        self.update(patient_id, expected, |patient, now| {
+            Ok(patient.archived(true, now))
+        })
+        .await
+    }
+
+    /// Takes a patient out of the archive. Restoring one who is not archived changes nothing.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn restore(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        expected: &Expected,
+    ) -> Result<Patient, CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        self.update(patient_id, expected, |patient, now| {
+            Ok(patient.archived(false, now))
+        })
+        .await
+    }
+
+    /// Deletes a patient who never had an appointment or an invoice.
+    ///
+    /// # Errors
+    /// [`Rule::StillInUse`](crate::store::Rule::StillInUse) when they had;
+    /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn delete(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        expected: &Expected,
+    ) -> Result<(), CommonError> {
+        actor.require(Permission::DeletePatients)?;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let patient = in_version(work.patients().get(patient_id).await?, expected)?;
+            work.patients().delete(&patient).await?;
+            Ok(work.commit().await?)
+        })
+        .await
+    }
+
+    /// A patient's contacts.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is no such patient.
+    pub async fn contacts(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        page: PageRequest<ContactId>,
+    ) -> Result<Page<Contact, ContactId>, CommonError> {
+        actor.require(Permission::ReadPatients)?;
+        let mut connection = self.ports.store.connect().await?;
+        let contacts = connection.patients().contacts(patient_id, page).await?;
+        if contacts.items.is_empty() {
+            connection
+                .patients()
+                .get(patient_id)
+                .await?
+                .ok_or(CommonError::NotFound)?;
+        }
+        Ok(contacts)
+    }
+
+    /// Adds a contact. A primary one takes that place from another of its type.
+    ///
+    /// # Errors
+    /// Faults; [`CommonError::NotFound`] when there is no such patient.
+    pub async fn add_contact(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        command: CreateContact,
+    ) -> Result<Contact, CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        let now = self.ports.clock.now();
+        let mut contact = Contact {
+            contact_id: self.ports.ids.next_id().into(),
+            patient_id,
+            contact_type: command.contact_type,
+            value: command.value,
+            label: command.label,
+            is_primary: command.is_primary,
+            version: Version::FIRST,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut faults = Faults::new();
+        contact.check(&mut faults);
+        faults.into_result()?;
+        let contact = &contact;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            work.patients()
+                .get(patient_id)
+                .await?
+                .ok_or(CommonError::NotFound)?;
+            make_way(&mut *work, contact).await?;
+            work.patients().insert_contact(contact).await?;
+            work.commit().await?;
+            Ok(contact.clone())
+        })
+        .await
+    }
+
+    /// Changes a contact. One that becomes primary takes that place from another of its type.
+    ///
+    /// # Errors
+    /// Faults; [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn change_contact(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        contact_id: ContactId,
+        expected: &Expected,
+        changes: ContactChanges,
+    ) -> Result<Contact, CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        let changes = &changes;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let current = work.patients().contact(patient_id, contact_id).await?;
+            let current = in_version(current, expected)?;
+            let place = |contact: &Contact| (contact.is_primary, contact.contact_type);
+            let old_place = place(&current);
+            let contact = current.changed(changes.clone(), self.ports.clock.now())?;
+            if place(&contact) != old_place {
+                make_way(&mut *work, &contact).await?;
+            }
+            work.patients().update_contact(&contact).await?;
+            work.commit().await?;
+            Ok(contact)
+        })
+        .await
+    }
+
+    /// Deletes a contact.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn delete_contact(
+        &self,
+        actor: &Actor,
+        patient_id: PatientId,
+        contact_id: ContactId,
+        expected: &Expected,
+    ) -> Result<(), CommonError> {
+        actor.require(Permission::ChangePatients)?;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let contact = work.patients().contact(patient_id, contact_id).await?;
+            let contact = in_version(contact, expected)?;
+            work.patients().delete_contact(&contact).await?;
+            Ok(work.commit().await?)
+        })
+        .await
+    }
+
+    async fn update(
+        &self,
+        patient_id: PatientId,
+        expected: &Expected,
+        decide: impl Fn(Patient, Instant) -> Result<Patient, Faults> + Send + Sync,
+    ) -> Result<Patient, CommonError> {
+        let decide = &decide;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let current = in_version(work.patients().get(patient_id).await?, expected)?;
+            let version = current.version;
+            let patient = decide(current, self.ports.clock.now())?;
+            if patient.version != version {
+                work.patients().update(&patient).await?;
+                work.commit().await?;
+            }
+            Ok(patient)
+        })
+        .await
+    }
+}
+
+/// Demotes the contact in whose place a primary one is to stand.
+async fn make_way(work: &mut dyn UnitOfWork, contact: &Contact) -> Result<(), CommonError> {
+    if contact.is_primary {
+        work.patients()
+            .demote_primary_contact(contact.patient_id, contact.contact_type)
+            .await?;
+    }
+    Ok(())
+}
