@@ -1,0 +1,86 @@
+//! What is done without the server.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dcms_domain::identity::Secret;
+use dcms_domain::shared::Clock as _;
+use dcms_system::SystemClock;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::services;
+
+/// Applies the migrations that are missing.
+///
+/// # Errors
+/// When the database cannot be reached or a migration fails.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = Database::open(config).await?;
+    database.store().migrate().await?;
+    println!("The database is up to date.");
+    database.close().await
+}
+
+/// Makes an admin. The password comes from a prompt, or from the first line of standard input when
+/// that is not a terminal; never from the command line, where others could read it.
+///
+/// # Errors
+/// When the name or the password is refused, or the database cannot be reached or is not migrated.
+pub async fn create_admin(config: &Config, username: String) -> anyhow::Result<()> {
+    let password = read_password()?;
+    let database = Database::open(config).await?;
+    if database.is_managed() {
+        database.store().migrate().await?;
+    }
+    let services = services(Arc::clone(database.store()) as _, config.env)?;
+    let user = services
+        .identity
+        .create_admin_from_console(username, password)
+        .await?;
+    println!("Created the admin {} ({}).", user.username, user.user_id);
+    database.close().await
+}
+
+fn read_password() -> anyhow::Result<Secret> {
+    if std::io::stdin().is_terminal() {
+        let password = rpassword::prompt_password("Password: ")?;
+        let repeated = rpassword::prompt_password("Once more: ")?;
+        anyhow::ensure!(password == repeated, "the two passwords differ");
+        return Ok(Secret::new(password));
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("no password on standard input")?;
+    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// Drops everything in the database's schema, migrates, and seeds.
+///
+/// # Errors
+/// When this is not a developer's run, or the database cannot be reached.
+pub async fn reset(config: &Config) -> anyhow::Result<()> {
+    config.require_dev("reset")?;
+    let database = Database::open(config).await?;
+    database.store().reset_schema().await?;
+    database.store().migrate().await?;
+    dcms_seed::seed(Arc::clone(database.store()) as _, SystemClock.now()).await?;
+    println!("The database is reset and seeded.");
+    database.close().await
+}
+
+/// Migrates, and seeds a database that is empty.
+///
+/// # Errors
+/// When this is not a developer's run, or the database has users already.
+pub async fn seed(config: &Config) -> anyhow::Result<()> {
+    config.require_dev("seed")?;
+    let database = Database::open(config).await?;
+    database.store().migrate().await?;
+    dcms_seed::seed(Arc::clone(database.store()) as _, SystemClock.now()).await?;
+    println!("The database is seeded.");
+    database.close().await
+}

@@ -1,0 +1,151 @@
+//! The server from its start to its end.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use dcms_domain::shared::Clock as _;
+use dcms_domain::store::{NotReady, Store as _};
+use dcms_http::Draining;
+use dcms_system::{SystemClock, SystemIds};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Environment};
+use crate::database::Database;
+use crate::services;
+
+/// How long after SIGTERM connections are still accepted while `/ready` already fails, so that
+/// whoever spreads the load sees it before they are refused.
+const DRAIN_NOTICE: Duration = Duration::from_secs(1);
+
+/// How long requests in flight may take once nothing new is accepted: a little more than the
+/// longest that a request may take at all.
+const DRAIN_LIMIT: Duration = Duration::from_secs(35);
+
+/// Serves until a signal comes, then lets the requests in flight finish.
+///
+/// # Errors
+/// One line that says what is missing and what to do.
+pub async fn serve(config: &Config) -> anyhow::Result<()> {
+    start_logging(config.env);
+    // First, because it is the mistake that is quickest to tell.
+    let listener = bind(config.bind_addr).await?;
+    let database = Database::open(config).await?;
+    prepare(config, &database).await?;
+
+    let services = Arc::new(services(Arc::clone(database.store()) as _, config.env)?);
+    let draining = Draining::default();
+    let router = dcms_http::router(
+        services,
+        Arc::clone(database.store()) as _,
+        Arc::new(SystemIds),
+        draining.clone(),
+    );
+    print_welcome(config, &listener)?;
+    let served = run(listener, router, draining, stop_signal()).await;
+    let closed = database.close().await;
+    served.and(closed)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot serve on {address}; stop what uses it or set BIND_ADDR to another address")
+    })
+}
+
+/// Migrates where nobody else is there to do it, and seeds an empty database of a developer.
+async fn prepare(config: &Config, database: &Database) -> anyhow::Result<()> {
+    let store = database.store();
+    if config.env == Environment::Dev || database.is_managed() {
+        store.migrate().await?;
+    } else if let Err(NotReady::MigrationsMissing(versions)) = store.check_ready().await {
+        anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
+    }
+    if config.env == Environment::Dev && dcms_seed::is_empty(&**store).await? {
+        tracing::info!("seeding the empty database");
+        dcms_seed::seed(Arc::clone(store) as _, SystemClock.now()).await?;
+    }
+    Ok(())
+}
+
+/// Serves `router` until `stop` gives the notice to leave, then lets the requests in flight finish.
+///
+/// # Errors
+/// When the listener breaks, or requests in flight did not finish in time.
+pub async fn run(
+    listener: TcpListener,
+    router: Router,
+    draining: Draining,
+    stop: impl Future<Output = Duration> + Send + 'static,
+) -> anyhow::Result<()> {
+    let (stopped, mut stopping) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        let notice = stop.await;
+        draining.begin();
+        tracing::info!("stopping: requests in flight may finish");
+        tokio::time::sleep(notice).await;
+        // The receiver waits below for as long as the server runs.
+        drop(stopped);
+    };
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .into_future();
+    let limit = async {
+        // Resolves when the sender is dropped, above.
+        let _ = (&mut stopping).await;
+        tokio::time::sleep(DRAIN_LIMIT).await;
+    };
+    tokio::select! {
+        served = server => served.context("the server stopped"),
+        () = limit => anyhow::bail!("requests in flight did not finish in time"),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT; answers how long to accept connections from then on.
+async fn stop_signal() -> Duration {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("signals cannot be received; stop the server by killing it");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => DRAIN_NOTICE,
+        // Somebody sits at the terminal and nobody spreads load.
+        _ = interrupt.recv() => Duration::ZERO,
+    }
+}
+
+fn print_welcome(config: &Config, listener: &TcpListener) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "DCMS serves on http://{address}/api/v1")?;
+    writeln!(out, "Documentation:  http://{address}/docs")?;
+    if config.env == Environment::Dev {
+        let users = dcms_seed::USERNAMES.join(", ");
+        writeln!(
+            out,
+            "Log in as one of: {users}; password: {}",
+            dcms_seed::DEV_PASSWORD
+        )?;
+    }
+    Ok(())
+}
+
+fn start_logging(env: Environment) {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match env {
+        Environment::Dev => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        Environment::Prod => logs.json().init(),
+    }
+}

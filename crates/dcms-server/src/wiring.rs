@@ -1,0 +1,33 @@
+use std::sync::Arc;
+
+use dcms_domain::Services;
+use dcms_domain::identity::Secret;
+use dcms_domain::shared::Ports;
+use dcms_domain::store::Store;
+use dcms_seed::DEV_PASSWORD;
+use dcms_system::{Argon2Hasher, SystemClock, SystemIds, SystemTokens};
+
+use crate::config::Environment;
+
+/// The services over a store and this machine.
+///
+/// # Errors
+/// When the machine gives no random numbers.
+pub fn services(store: Arc<dyn Store>, env: Environment) -> anyhow::Result<Services> {
+    let ports = Ports {
+        store,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+    };
+    let refused_passwords = match env {
+        Environment::Dev => Vec::new(),
+        Environment::Prod => vec![Secret::new(DEV_PASSWORD.to_owned())],
+    };
+    let hasher = Arc::new(Argon2Hasher::new()?);
+    Ok(Services::new(
+        &ports,
+        hasher,
+        Arc::new(SystemTokens),
+        refused_passwords,
+    ))
+}
