@@ -1,1 +1,386 @@
-//! Harness.
+//! The whole system over HTTP against a real PostgreSQL.
+//!
+//! Each test starts a [`Server`] of its own, on a database of its own, and makes its own users and
+//! data. Nothing is shared, so tests run in parallel; nothing is read from the environment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use dcms_domain::Services;
+use dcms_domain::identity::Secret;
+use dcms_domain::shared::Ports;
+use dcms_http::Draining;
+use dcms_local_postgres::throwaway::{self, TestDatabase};
+use dcms_postgres::PostgresStore;
+use dcms_system::{Argon2Hasher, SystemClock, SystemIds, SystemTokens};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The password of every user that a test makes.
+pub const PASSWORD: &str = "a password for tests";
+
+/// A server on a free port with an empty clinic and the admin `admin`.
+pub struct Server {
+    address: SocketAddr,
+    store: Arc<PostgresStore>,
+    services: Arc<Services>,
+    database_url: String,
+    admin: Client,
+    users_made: AtomicU32,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Server {
+    /// Starts a server on a fresh database.
+    pub async fn start() -> Self {
+        let database = fresh_database().await;
+        Self::start_on(database.url()).await
+    }
+
+    /// Starts a server on a migrated database without users.
+    pub async fn start_on(database_url: &str) -> Self {
+        let store = PostgresStore::connect(database_url)
+            .await
+            .expect("a connection");
+        let store = Arc::new(store);
+        let ports = Ports {
+            store: Arc::clone(&store) as _,
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+        };
+        // Cheap on purpose: what a hash costs is tested where it is made.
+        let hasher = Arc::new(Argon2Hasher::with_cost(8, 1).expect("a hasher"));
+        let services = Arc::new(Services::new(
+            &ports,
+            hasher,
+            Arc::new(SystemTokens),
+            Vec::new(),
+        ));
+        services
+            .identity
+            .create_admin_from_console("admin".to_owned(), Secret::new(PASSWORD.to_owned()))
+            .await
+            .expect("the first admin");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let draining = Draining::default();
+        let router = dcms_http::router(
+            Arc::clone(&services),
+            Arc::clone(&store) as _,
+            Arc::new(SystemIds),
+            draining.clone(),
+        );
+        let (stop, stopped) = oneshot::channel();
+        let stop_notice = async move {
+            // Also when the test is over and the sender is gone.
+            let _ = stopped.await;
+            Duration::ZERO
+        };
+        let running = tokio::spawn(dcms_server::serve::run(
+            listener,
+            router,
+            draining,
+            stop_notice,
+        ));
+        let anonymous = Client::anonymous(address);
+        let admin = anonymous.log_in("admin").await;
+        Self {
+            address,
+            store,
+            services,
+            database_url: database_url.to_owned(),
+            admin,
+            users_made: AtomicU32::new(0),
+            stop: Some(stop),
+            running: Some(running),
+        }
+    }
+
+    /// A client that is logged in as `admin`.
+    #[must_use]
+    pub fn admin(&self) -> &Client {
+        &self.admin
+    }
+
+    /// A client that is not logged in.
+    #[must_use]
+    pub fn anonymous(&self) -> Client {
+        Client::anonymous(self.address)
+    }
+
+    /// A new user with one role, logged in.
+    pub async fn user(&self, role: &str) -> Client {
+        let number = self.users_made.fetch_add(1, Ordering::Relaxed);
+        let username = format!("{role}{number}");
+        let answer = self
+            .admin
+            .post(
+                "/api/v1/admin/users",
+                &json!({
+                    "username": username,
+                    "display_name": format!("The {role} {number}"),
+                    "roles": [role],
+                    "password": PASSWORD,
+                }),
+            )
+            .await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        self.anonymous().log_in(&username).await
+    }
+
+    /// A new patient.
+    pub async fn patient(&self) -> String {
+        let body = json!({"first_name": "Anna", "last_name": "Beispiel"});
+        self.admin
+            .create("/api/v1/patients", &body, "patient_id")
+            .await
+    }
+
+    /// A new room.
+    pub async fn room(&self, name: &str) -> String {
+        self.admin
+            .create("/api/v1/rooms", &json!({"name": name}), "room_id")
+            .await
+    }
+
+    /// A new service of the catalog.
+    pub async fn service(&self, code: &str, price_cents: i64) -> String {
+        let body = json!({"code": code, "name": format!("Service {code}"), "current_price_cents": price_cents});
+        self.admin
+            .create("/api/v1/services", &body, "service_id")
+            .await
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of the database, for tests that look behind the server or get in its way.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// The store that the server uses.
+    #[must_use]
+    pub fn store(&self) -> &Arc<PostgresStore> {
+        &self.store
+    }
+
+    /// The services that the server uses.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Asks the server to stop, and waits until it has.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.stop.take());
+        match self.running.take() {
+            Some(running) => running.await?,
+            None => Ok(()),
+        }
+    }
+}
+
+/// A migrated database of one's own, without users.
+pub async fn fresh_database() -> TestDatabase {
+    let fingerprint = PostgresStore::migrations_fingerprint();
+    let template = format!("dcms_{fingerprint:.16}");
+    throwaway::database(&template, migrate)
+        .await
+        .expect("a test database")
+}
+
+/// Applies all migrations to the database of that URL.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    let store = PostgresStore::connect(url).await?;
+    store.migrate().await?;
+    store.close().await;
+    Ok(())
+}
+
+/// Somebody who talks to a server.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+    /// The user's id; empty when nobody is logged in.
+    pub user_id: String,
+}
+
+impl Client {
+    /// Somebody who is not logged in to the server at that address.
+    #[must_use]
+    pub fn anonymous(address: SocketAddr) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            base: format!("http://{address}"),
+            token: None,
+            user_id: String::new(),
+        }
+    }
+
+    /// The same, logged in.
+    pub async fn log_in(&self, username: &str) -> Self {
+        let body = json!({"username": username, "password": PASSWORD});
+        let answer = self.post("/api/v1/auth/login", &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Self {
+            token: Some(answer.text("/access_token")),
+            user_id: answer.text("/user/user_id"),
+            ..self.clone()
+        }
+    }
+
+    /// The same, with another token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The token it comes with.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// A request to be completed by the test.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// `POST path` without a body.
+    pub async fn act(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::POST, path)).await
+    }
+
+    /// `PATCH path` with a JSON merge patch.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// `DELETE path`.
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
+    /// Creates something and answers its id, the field `id`.
+    pub async fn create(&self, path: &str, body: &Value, id: &str) -> String {
+        let answer = self.post(path, body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.text(&format!("/{id}"))
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; null when it is empty, a string when it is no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// Sends a request.
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.expect("a whole body");
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// The string at a JSON pointer.
+    #[must_use]
+    pub fn text(&self, pointer: &str) -> String {
+        let value = self.body.pointer(pointer).and_then(Value::as_str);
+        value
+            .unwrap_or_else(|| panic!("no string at {pointer}: {self:?}"))
+            .to_owned()
+    }
+
+    /// The integer at a JSON pointer.
+    #[must_use]
+    pub fn number(&self, pointer: &str) -> i64 {
+        let value = self.body.pointer(pointer).and_then(Value::as_i64);
+        value.unwrap_or_else(|| panic!("no integer at {pointer}: {self:?}"))
+    }
+
+    /// A header's text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Fails unless this is a problem of that status and code, in the form that all have.
+    pub fn assert_problem(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        assert_eq!(self.text("/code"), code, "{self:?}");
+        assert_eq!(self.number("/status"), i64::from(status), "{self:?}");
+        let request_id = self.header("x-request-id").expect("a request id");
+        assert_eq!(self.text("/request_id"), request_id, "{self:?}");
+        for field in ["/type", "/title", "/detail"] {
+            assert!(!self.text(field).is_empty(), "{field}: {self:?}");
+        }
+    }
+
+    /// Fails unless this is a `validation_failed` that names exactly these pointers, in any order.
+    pub fn assert_faults(&self, pointers: &[&str]) {
+        self.assert_problem(422, "validation_failed");
+        let errors = self.body.pointer("/errors").and_then(Value::as_array);
+        let mut found: Vec<&str> = errors
+            .unwrap_or_else(|| panic!("no errors: {self:?}"))
+            .iter()
+            .filter_map(|error| error.pointer("/pointer").and_then(Value::as_str))
+            .collect();
+        found.sort_unstable();
+        let mut wanted = pointers.to_vec();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{self:?}");
+    }
+}
