@@ -8,10 +8,17 @@ CREATE UNIQUE INDEX patient_contacts_primary_key
 
 CREATE INDEX sessions_live_by_user ON sessions (user_id, session_id) WHERE revoked_at IS NULL;
 
--- Search: parts and slips by trigrams.
+-- Search: whole words, their beginnings (however short) and slips; then parts by trigrams.
+CREATE INDEX patients_search_terms ON patients USING gin (search_terms);
+-- Whether it is faster to look a word up or to go through the register depends on how frequent it
+-- is, so PostgreSQL has to know the frequencies of many words.
+ALTER TABLE patients ALTER COLUMN search_terms SET STATISTICS 1000;
 CREATE INDEX patients_search_name ON patients USING gin (search_name gin_trgm_ops);
 CREATE INDEX patient_contacts_search_value
     ON patient_contacts USING gin (search_value gin_trgm_ops);
+CREATE INDEX patient_contacts_by_value ON patient_contacts (search_value text_pattern_ops);
+-- The archive is small beside the register.
+CREATE INDEX patients_archived ON patients (patient_id) WHERE archived_at IS NOT NULL;
 CREATE INDEX patient_contacts_by_patient ON patient_contacts (patient_id, contact_id);
 
 CREATE INDEX appointments_by_doctor ON appointments (doctor_id, starts_at);

@@ -3,6 +3,9 @@
 //! Each test starts a [`Server`] of its own, on a database of its own, and makes its own users and
 //! data. Nothing is shared, so tests run in parallel; nothing is read from the environment.
 
+#![expect(clippy::missing_panics_doc, reason = "a test panics when it fails")]
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +20,7 @@ use dcms_postgres::PostgresStore;
 use dcms_system::{Argon2Hasher, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,6 +49,11 @@ impl Server {
 
     /// Starts a server on a migrated database without users.
     pub async fn start_on(database_url: &str) -> Self {
+        Self::start_with_admin(database_url, "admin").await
+    }
+
+    /// Starts a server on a migrated database, and makes an admin of that name first.
+    pub async fn start_with_admin(database_url: &str, admin: &str) -> Self {
         let store = PostgresStore::connect(database_url)
             .await
             .expect("a connection");
@@ -64,7 +73,7 @@ impl Server {
         ));
         services
             .identity
-            .create_admin_from_console("admin".to_owned(), Secret::new(PASSWORD.to_owned()))
+            .create_admin_from_console(admin.to_owned(), Secret::new(PASSWORD.to_owned()))
             .await
             .expect("the first admin");
 
@@ -90,7 +99,7 @@ impl Server {
             stop_notice,
         ));
         let anonymous = Client::anonymous(address);
-        let admin = anonymous.log_in("admin").await;
+        let admin = anonymous.log_in(admin).await;
         Self {
             address,
             store,
@@ -183,6 +192,9 @@ impl Server {
     }
 
     /// Asks the server to stop, and waits until it has.
+    ///
+    /// # Errors
+    /// When requests in flight did not finish in time.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.stop.take());
         match self.running.take() {
@@ -202,11 +214,40 @@ pub async fn fresh_database() -> TestDatabase {
 }
 
 /// Applies all migrations to the database of that URL.
+///
+/// # Errors
+/// When it cannot be reached or a migration fails.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
     let store = PostgresStore::connect(url).await?;
     store.migrate().await?;
     store.close().await;
     Ok(())
+}
+
+/// All that the tables of a database hold: the rows of each as JSON, in an order of their own.
+/// Without the times at which migrations ran, so that two databases of the same content are equal.
+pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
+    let mut connection = PgConnection::connect(database_url)
+        .await
+        .expect("a connection");
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("the tables");
+    let mut all = BTreeMap::new();
+    for table in tables {
+        let statement = format!(
+            "SELECT (to_jsonb(t) - 'installed_on' - 'execution_time')::text FROM public.{table} t ORDER BY 1"
+        );
+        let rows = sqlx::query_scalar(AssertSqlSafe(statement))
+            .fetch_all(&mut connection)
+            .await
+            .expect("the rows");
+        all.insert(table, rows);
+    }
+    all
 }
 
 /// Somebody who talks to a server.
@@ -259,7 +300,6 @@ impl Client {
     }
 
     /// A request to be completed by the test.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {

@@ -1,1 +1,37 @@
-//! To be written.
+//! The clinic over HTTP.
+//!
+//! - [`router`] makes the routes; each context has its own in `routes`, with the bodies it takes
+//!   and gives in `dto`. A handler takes apart a request, calls one service, and writes its answer.
+//! - `contract`: what the OpenAPI document says of an operation is held before its handler runs.
+//! - `extract`, `json`, `paging`: what handlers take from a request.
+//! - `respond`, `problem`: what they answer, and the one answer to whatever goes wrong.
+//! - `wire`: how ids, instants, days and names look; the domain knows nothing of JSON.
+//! - `openapi`, `examples`, `docs`: the document, and the page to browse it.
+//! - `middleware`: what every answer has in common.
+
+mod appointments;
+mod billing;
+mod catalog;
+mod clinic;
+mod contract;
+mod docs;
+mod examples;
+mod extract;
+mod identity;
+mod json;
+mod middleware;
+mod openapi;
+mod operations;
+mod paging;
+mod patients;
+mod problem;
+mod respond;
+mod router;
+mod wire;
+
+pub use openapi::{openapi, openapi_json};
+pub use operations::Draining;
+pub use router::router;
+
+#[cfg(test)]
+mod tests;

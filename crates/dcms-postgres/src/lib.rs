@@ -1,1 +1,21 @@
-//! To be written.
+//! The ports of `dcms-domain` over PostgreSQL.
+//!
+//! - [`PostgresStore`] holds the pool, and opens connections and units of work.
+//! - One file a context implements its repositories; each statement stands beside the method that
+//!   uses it and is checked against the migrations when it is compiled (`.sqlx` at the root).
+//! - `error` says what each SQLSTATE and each constraint means.
+//! - `schema` migrates, resets, and compares the database with the migrations of this build.
+
+mod appointments;
+mod billing;
+mod catalog;
+mod clinic;
+mod error;
+mod identity;
+mod patients;
+mod schema;
+mod session;
+mod store;
+
+pub use error::{CONSTRAINTS, ConnectError, SchemaError};
+pub use store::PostgresStore;

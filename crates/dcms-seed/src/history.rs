@@ -13,7 +13,7 @@ use rand::Rng as _;
 use crate::{Seeding, ZONE, start_of};
 
 /// When a doctor's visits start and how long they take, in minutes after midnight.
-const SLOTS: [(u32, i64); 4] = [(9 * 60, 30), (10 * 60, 45), (11 * 60, 60), (14 * 60, 30)];
+const SLOTS: [(u32, i64); 3] = [(9 * 60, 30), (10 * 60, 45), (14 * 60, 60)];
 
 const METHODS: [PaymentMethod; 4] = [
     PaymentMethod::Card,

@@ -5,6 +5,7 @@
 
 mod data;
 mod history;
+mod one_unit;
 mod ports;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use dcms_system::SystemTokens;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::one_unit::OneUnitOfWork;
 use crate::ports::{SeedClock, SeedHasher, SeedIds};
 
 /// The password of every user of the seed. Published, so production refuses it.
@@ -59,7 +61,7 @@ pub async fn is_empty(store: &dyn Store) -> anyhow::Result<bool> {
         .is_empty())
 }
 
-/// Fills an empty, migrated store with the clinic as it looks on the day of `now`.
+/// Fills an empty, migrated store with the clinic as it looks on the day of `now`, all at once.
 ///
 /// # Errors
 /// When the store fails, or is not empty.
@@ -69,12 +71,15 @@ pub async fn seed(store: Arc<dyn Store>, now: Instant) -> anyhow::Result<()> {
         "the database has users already; reset it first"
     );
     let today = now.with_timezone(&ZONE).date_naive();
-    let mut seeding = Seeding::start(store, today).await?;
-    seeding.clinic().await?;
-    seeding.catalog().await?;
-    seeding.patients().await?;
-    seeding.visits().await?;
-    Ok(())
+    let whole = Arc::new(OneUnitOfWork::begin(store).await?);
+    {
+        let mut seeding = Seeding::start(Arc::clone(&whole) as _, today).await?;
+        seeding.clinic().await?;
+        seeding.catalog().await?;
+        seeding.patients().await?;
+        seeding.visits().await?;
+    }
+    whole.finish().await
 }
 
 /// The clinic as far as it has been made.

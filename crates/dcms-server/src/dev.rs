@@ -34,9 +34,8 @@ async fn main() -> ExitCode {
     exit_code(match arguments.command {
         Command::Reset => admin::reset(&config).await,
         Command::Seed => admin::seed(&config).await,
-        Command::Openapi => {
-            println!("{}", dcms_http::openapi_json());
-            Ok(())
-        }
+        Command::Openapi => dcms_http::openapi_json()
+            .map(|json| print!("{json}"))
+            .map_err(Into::into),
     })
 }

@@ -138,9 +138,9 @@ fn print_welcome(config: &Config, listener: &TcpListener) -> anyhow::Result<()> 
 }
 
 fn start_logging(env: Environment) {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+    // PostgreSQL's notices are about the schema being as it should be already.
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx::postgres::notice=warn"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -309,12 +309,16 @@ impl Appointment {
             .collect()
     }
 
-    /// The visit after a transition.
+    /// The visit after a transition; notes what is wrong with what the transition takes.
     ///
     /// # Errors
-    /// [`AppointmentError::InvalidTransition`] when it cannot be taken now; faults of what it
-    /// takes.
-    pub fn after(mut self, transition: Transition, now: Instant) -> Result<Self, AppointmentError> {
+    /// [`AppointmentError::InvalidTransition`] when it cannot be taken now.
+    pub fn after(
+        mut self,
+        transition: Transition,
+        now: Instant,
+        faults: &mut Faults,
+    ) -> Result<Self, AppointmentError> {
         let action = transition.action();
         let allowed = self.allowed_actions(now);
         let Some(status) = self
@@ -327,10 +331,9 @@ impl Appointment {
                 allowed,
             });
         };
-        let mut faults = Faults::new();
         match transition {
             Transition::Cancel { reason } => {
-                self.cancel_reason = Some(single_line_text(&reason, 500, "/reason", &mut faults));
+                self.cancel_reason = Some(single_line_text(&reason, 500, "/reason", faults));
             }
             Transition::Reschedule {
                 starts_at,
@@ -338,7 +341,7 @@ impl Appointment {
                 doctor_id,
                 room_id,
             } => {
-                self.slot = time_slot(starts_at, ends_at, &mut faults).unwrap_or(self.slot);
+                self.slot = time_slot(starts_at, ends_at, faults).unwrap_or(self.slot);
                 self.doctor_id = doctor_id.unwrap_or(self.doctor_id);
                 self.room_id = room_id.apply(self.room_id);
             }
@@ -348,7 +351,6 @@ impl Appointment {
             | Transition::Complete
             | Transition::NoShow => {}
         }
-        faults.into_result()?;
         self.status = status;
         self.version = self.version.next();
         self.updated_at = now;

@@ -209,17 +209,21 @@ impl AppointmentService {
             let current = work.appointments().get(appointment_id).await?;
             let current = in_version(current, expected)?;
             actor.require_for(permission, current.doctor_id)?;
+            let mut faults = Faults::new();
+            let now = self.ports.clock.now();
             let next = current
                 .clone()
-                .after(transition.clone(), self.ports.clock.now())?;
+                .after(transition.clone(), now, &mut faults)?;
             actor.require_for(permission, next.doctor_id)?;
-            if next.claims_more_than(&current) {
-                let mut faults = Faults::new();
+            let claims_more = next.claims_more_than(&current);
+            if claims_more {
                 work.appointments()
                     .standing(parties_of(&next))
                     .await?
                     .check(&mut faults);
-                faults.into_result()?;
+            }
+            faults.into_result()?;
+            if claims_more {
                 work.appointments().hold_calendar().await?;
             }
             work.appointments().update(&next).await?;

@@ -438,7 +438,7 @@ impl Invoice {
     /// [`BillingError::InvoiceNotPayable`]; [`BillingError::PaymentExceedsBalance`]; a fault when
     /// the amount is not positive.
     pub fn paid_by(mut self, amount: Cents, now: Instant) -> Result<Self, BillingError> {
-        check_amount(amount)?;
+        require_amount(amount)?;
         match self.status() {
             InvoiceStatus::Draft | InvoiceStatus::Paid | InvoiceStatus::Void => {
                 return Err(BillingError::InvoiceNotPayable);
@@ -475,7 +475,7 @@ impl Payment {
     /// # Errors
     /// [`BillingError::RefundExceedsPayment`]; a fault when the amount is not positive.
     pub fn refunded_by(mut self, amount: Cents) -> Result<Self, BillingError> {
-        check_amount(amount)?;
+        require_amount(amount)?;
         if amount > self.amount.minus(self.refunded)? {
             return Err(BillingError::RefundExceedsPayment);
         }
@@ -485,12 +485,16 @@ impl Payment {
     }
 }
 
-fn check_amount(amount: Cents) -> Result<(), Faults> {
-    let mut faults = Faults::new();
+fn check_amount(amount: Cents, faults: &mut Faults) {
     if !(Cents::new(1)..=Cents::MAX_AMOUNT).contains(&amount) {
         let detail = format!("must lie between 1 and {}", Cents::MAX_AMOUNT);
         faults.add("/amount_cents", FaultCode::OutOfRange, detail);
     }
+}
+
+fn require_amount(amount: Cents) -> Result<(), Faults> {
+    let mut faults = Faults::new();
+    check_amount(amount, &mut faults);
     faults.into_result()
 }
 
@@ -498,6 +502,7 @@ impl RecordPayment {
     /// When the money came in, and what the slip says, cleaned.
     pub(super) fn checked(&self, now: Instant) -> Result<(Instant, Option<String>), Faults> {
         let mut faults = Faults::new();
+        check_amount(self.amount, &mut faults);
         let paid_at = self.paid_at.unwrap_or(now);
         if paid_at > now || !is_sane_instant(paid_at) {
             let detail = "must not lie in the future or before the year 1900";
@@ -508,6 +513,16 @@ impl RecordPayment {
             .as_deref()
             .map(|reference| single_line_text(reference, 200, "/reference", &mut faults));
         faults.into_result().map(|()| (paid_at, reference))
+    }
+}
+
+impl RecordRefund {
+    /// Why the money goes back, cleaned.
+    pub(super) fn checked(&self) -> Result<String, Faults> {
+        let mut faults = Faults::new();
+        check_amount(self.amount, &mut faults);
+        let reason = single_line_text(&self.reason, 500, "/reason", &mut faults);
+        faults.into_result().map(|()| reason)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::clinic::resolve_window;
 use crate::shared::{
     AppointmentId, Cents, Change, CommonError, Expected, FaultCode, Faults, InvoiceId,
     InvoiceItemId, Page, PageRequest, PatientId, PaymentId, Ports, ServiceId, Version, in_version,
-    single_line_text,
 };
 use crate::store::{Repositories, UnitOfWork, retry_conflicts};
 
@@ -325,9 +324,9 @@ impl BillingService {
         let command = &command;
         retry_conflicts(&*self.ports.store, || async move {
             let now = self.ports.clock.now();
-            let (paid_at, reference) = command.checked(now)?;
             let mut work = self.ports.store.begin().await?;
             let invoice = in_version(work.invoices().lock(invoice_id).await?, expected)?;
+            let (paid_at, reference) = command.checked(now)?;
             let invoice = invoice.paid_by(command.amount, now)?;
             let payment = Payment {
                 payment_id: self.ports.ids.next_id().into(),
@@ -364,15 +363,13 @@ impl BillingService {
         let command = &command;
         retry_conflicts(&*self.ports.store, || async move {
             let now = self.ports.clock.now();
-            let mut faults = Faults::new();
-            let reason = single_line_text(&command.reason, 500, "/reason", &mut faults);
-            faults.into_result()?;
             let mut work = self.ports.store.begin().await?;
             // The invoice is held first: all that moves its money waits here, so what is read of
             // the payment afterwards stays true.
             let invoice = work.invoices().lock_of_payment(payment_id).await?;
             let invoice = invoice.ok_or(CommonError::NotFound)?;
             let payment = in_version(work.payments().get(payment_id).await?, expected)?;
+            let reason = command.checked()?;
             let payment = payment.refunded_by(command.amount)?;
             let invoice = invoice.refunded_by(command.amount, now)?;
             let refund = Refund {

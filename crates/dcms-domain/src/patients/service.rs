@@ -7,7 +7,7 @@ use crate::shared::{
     CommonError, ContactId, Expected, Faults, Instant, Page, PageRequest, PatientId, Ports,
     Version, in_version, search_text,
 };
-use crate::store::{UnitOfWork, retry_conflicts};
+use crate::store::{Rule, StoreError, UnitOfWork, retry_conflicts};
 
 /// Patients and their contacts. Fails with what any context can fail with.
 pub struct PatientService {
@@ -216,7 +216,10 @@ impl PatientService {
                 .await?
                 .ok_or(CommonError::NotFound)?;
             make_way(&mut *work, contact).await?;
-            work.patients().insert_contact(contact).await?;
+            work.patients()
+                .insert_contact(contact)
+                .await
+                .map_err(taken_meanwhile)?;
             work.commit().await?;
             Ok(contact.clone())
         })
@@ -247,7 +250,10 @@ impl PatientService {
             if place(&contact) != old_place {
                 make_way(&mut *work, &contact).await?;
             }
-            work.patients().update_contact(&contact).await?;
+            work.patients()
+                .update_contact(&contact)
+                .await
+                .map_err(taken_meanwhile)?;
             work.commit().await?;
             Ok(contact)
         })
@@ -306,4 +312,13 @@ async fn make_way(work: &mut dyn UnitOfWork, contact: &Contact) -> Result<(), Co
             .await?;
     }
     Ok(())
+}
+
+/// Way was made for a primary contact, so another one can only have come in between: the later one
+/// takes the place from it, too.
+fn taken_meanwhile(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Violated(Rule::PrimaryContactTaken) => StoreError::Conflict,
+        error => error,
+    }
 }

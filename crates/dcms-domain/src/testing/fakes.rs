@@ -1,0 +1,109 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DurationRound, TimeDelta, TimeZone, Utc};
+use uuid::{Builder, Uuid};
+
+use crate::identity::{HashError, PasswordHash, PasswordHasher, Secret, TokenHash, TokenSource};
+use crate::shared::{Clock, IdSource, Instant};
+
+/// A clock that stands still until it is moved. Starts on Monday, 2 March 2026, at 9:00 UTC.
+pub struct FrozenClock(Mutex<Instant>);
+
+impl Default for FrozenClock {
+    fn default() -> Self {
+        Self::at(2026, 3, 2, 9)
+    }
+}
+
+impl FrozenClock {
+    /// A clock that stands at that hour, UTC.
+    ///
+    /// # Panics
+    /// When there is no such hour.
+    #[must_use]
+    pub fn at(year: i32, month: u32, day: u32, hour: u32) -> Self {
+        let instant = Utc.with_ymd_and_hms(year, month, day, hour, 0, 0);
+        Self(Mutex::new(instant.single().expect("the hour exists")))
+    }
+
+    /// Moves the clock to that instant, cut to the microsecond.
+    ///
+    /// # Panics
+    /// When another thread panicked while it moved the clock.
+    pub fn set(&self, now: Instant) {
+        *self.0.lock().expect("no test panicked holding the clock") = now;
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: TimeDelta) {
+        self.set(self.now() + by);
+    }
+}
+
+impl Clock for FrozenClock {
+    fn now(&self) -> Instant {
+        let now = *self.0.lock().expect("no test panicked holding the clock");
+        now.duration_trunc(TimeDelta::microseconds(1))
+            .unwrap_or(now)
+    }
+}
+
+/// Ids that count: the same in each run, of the form of UUID version 7, each behind the last.
+#[derive(Default)]
+pub struct CountingIds(AtomicU64);
+
+impl IdSource for CountingIds {
+    fn next_id(&self) -> Uuid {
+        let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&count.to_be_bytes());
+        // 2026-01-01; the count decides the order.
+        Builder::from_unix_timestamp_millis(1_767_225_600_000 + count, &random).into_uuid()
+    }
+}
+
+/// Keeps passwords as they are, behind the prefix that stores expect.
+#[derive(Default)]
+pub struct FakeHasher;
+
+#[async_trait]
+impl PasswordHasher for FakeHasher {
+    async fn hash(&self, password: &Secret) -> Result<PasswordHash, HashError> {
+        Ok(PasswordHash::new(format!(
+            "$argon2id$plain${}",
+            password.expose()
+        )))
+    }
+
+    async fn verify(
+        &self,
+        password: &Secret,
+        hash: Option<PasswordHash>,
+    ) -> Result<bool, HashError> {
+        Ok(hash == Some(self.hash(password).await?))
+    }
+}
+
+/// Tokens that count.
+#[derive(Default)]
+pub struct FakeTokens(AtomicU64);
+
+impl TokenSource for FakeTokens {
+    fn new_token(&self) -> Secret {
+        let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        Secret::new(format!("token-{count}"))
+    }
+
+    fn hash(&self, token: &Secret) -> TokenHash {
+        let mut bytes = [0; 32];
+        for (salt, part) in bytes.chunks_exact_mut(8).enumerate() {
+            let mut hasher = DefaultHasher::new();
+            (salt, token.expose()).hash(&mut hasher);
+            part.copy_from_slice(&hasher.finish().to_be_bytes());
+        }
+        TokenHash(bytes)
+    }
+}

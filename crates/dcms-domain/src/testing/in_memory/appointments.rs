@@ -1,0 +1,165 @@
+use async_trait::async_trait;
+
+use super::{Connection, State, forms, hold, page, stored_before};
+use crate::access::Role;
+use crate::appointments::{
+    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, Parties,
+    PartiesStanding, Standing,
+};
+use crate::shared::{AppointmentId, Instant, Page, PageRequest, TimeSlot, TimeWindow};
+use crate::store::{Rule, StoreError};
+
+type SameResource = fn(&Appointment, &Appointment) -> bool;
+
+/// What is in one place at a time, in the order in which it is told.
+const EXCLUSIVE: [(Rule, SameResource); 3] = [
+    (Rule::DoctorDoubleBooked, |one, other| {
+        one.doctor_id == other.doctor_id
+    }),
+    (Rule::RoomDoubleBooked, |one, other| {
+        one.room_id.is_some() && one.room_id == other.room_id
+    }),
+    (Rule::PatientDoubleBooked, |one, other| {
+        one.patient_id == other.patient_id
+    }),
+];
+
+impl State {
+    fn check_visit(&self, visit: &Appointment) -> Result<(), StoreError> {
+        forms::check(&[visit])?;
+        for (rule, same_resource) in EXCLUSIVE {
+            let is_taken = visit.status.occupies_slot()
+                && self.appointments.values().any(|other| {
+                    other.appointment_id != visit.appointment_id
+                        && other.status.occupies_slot()
+                        && other.slot.overlaps(&visit.slot)
+                        && same_resource(visit, other)
+                });
+            hold(rule, !is_taken)?;
+        }
+        hold(
+            Rule::PatientUnknown,
+            self.patients.contains_key(&visit.patient_id),
+        )?;
+        hold(
+            Rule::DoctorUnknown,
+            self.users.contains_key(&visit.doctor_id),
+        )?;
+        hold(
+            Rule::RoomUnknown,
+            visit
+                .room_id
+                .is_none_or(|room_id| self.rooms.contains_key(&room_id)),
+        )?;
+        let mut planned = visit.services.iter();
+        hold(
+            Rule::ServiceUnknown,
+            planned.all(|planned| self.services.contains_key(&planned.service_id)),
+        )
+    }
+}
+
+fn standing<Found>(found: Option<Found>, is_available: impl FnOnce(Found) -> bool) -> Standing {
+    match found.map(is_available) {
+        None => Standing::Unknown,
+        Some(false) => Standing::NotAvailable,
+        Some(true) => Standing::Available,
+    }
+}
+
+/// Whether a moment belongs to both.
+fn overlaps(window: TimeWindow, slot: TimeSlot) -> bool {
+    let from = window
+        .from
+        .unwrap_or(Instant::MIN_UTC)
+        .max(slot.starts_at());
+    let to = window.to.unwrap_or(Instant::MAX_UTC).min(slot.ends_at());
+    from < to
+}
+
+fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
+    filter
+        .doctor_id
+        .is_none_or(|wanted| wanted == visit.doctor_id)
+        && filter
+            .patient_id
+            .is_none_or(|wanted| wanted == visit.patient_id)
+        && filter
+            .room_id
+            .is_none_or(|wanted| Some(wanted) == visit.room_id)
+        && filter.status.is_none_or(|wanted| wanted == visit.status)
+        && overlaps(filter.window, visit.slot)
+}
+
+fn place(key: AppointmentKey) -> (Instant, AppointmentId) {
+    (key.starts_at, key.appointment_id)
+}
+
+#[async_trait]
+impl AppointmentRepository for Connection {
+    async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError> {
+        let state = self.read()?;
+        Ok(PartiesStanding {
+            patient: standing(state.patients.get(&parties.patient_id), |patient| {
+                patient.archived_at.is_none()
+            }),
+            doctor: standing(state.users.get(&parties.doctor_id), |(user, _)| {
+                user.is_active && user.roles.contains(Role::Doctor)
+            }),
+            room: parties.room_id.map_or(Standing::Available, |room_id| {
+                standing(state.rooms.get(&room_id), |room| room.is_active)
+            }),
+        })
+    }
+
+    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+        self.write(|state| {
+            let id = appointment.appointment_id;
+            hold(Rule::IdentifierTaken, !state.appointments.contains_key(&id))?;
+            state.check_visit(appointment)?;
+            state.appointments.insert(id, appointment.clone());
+            Ok(())
+        })
+    }
+
+    async fn get(
+        &mut self,
+        appointment_id: AppointmentId,
+    ) -> Result<Option<Appointment>, StoreError> {
+        Ok(self.read()?.appointments.get(&appointment_id).cloned())
+    }
+
+    async fn hold_calendar(&mut self) -> Result<(), StoreError> {
+        // Whoever commits second meets a conflict anyway.
+        self.read().map(|_| ())
+    }
+
+    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+        self.write(|state| {
+            let id = appointment.appointment_id;
+            *stored_before(&mut state.appointments, &id, appointment)? = appointment.clone();
+            state.check_visit(appointment)
+        })
+    }
+
+    async fn list(
+        &mut self,
+        filter: &AppointmentFilter,
+        request: PageRequest<AppointmentKey>,
+    ) -> Result<Page<Appointment, AppointmentKey>, StoreError> {
+        let state = self.read()?;
+        let mut found: Vec<Appointment> = state
+            .appointments
+            .values()
+            .filter(|visit| matches(visit, filter))
+            .cloned()
+            .collect();
+        found.sort_by_key(|visit| place(visit.into()));
+        Ok(page(
+            found.into_iter(),
+            &request,
+            |visit, after| place(visit.into()) > place(*after),
+            |visit| visit.into(),
+        ))
+    }
+}

@@ -1,0 +1,306 @@
+//! A store in memory that keeps the rules of the database.
+//!
+//! A unit of work changes a copy and swaps it in at commit. It is stricter than the database where
+//! that shows mistakes: whatever was committed meanwhile is a conflict, and only a unit of work
+//! writes.
+
+mod appointments;
+mod billing;
+mod catalog;
+mod clinic;
+mod forms;
+mod identity;
+mod patients;
+mod search;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{TimeZone, Utc};
+use chrono_tz::Tz;
+use iso_currency::Currency;
+
+use crate::appointments::{Appointment, AppointmentRepository};
+use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
+use crate::catalog::{Service, ServiceRepository};
+use crate::clinic::{ClinicRepository, ClinicSettings, Room};
+use crate::identity::{PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository};
+use crate::patients::{Contact, Patient, PatientRepository};
+use crate::shared::{
+    AppointmentId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
+    RefundId, RoomId, ServiceId, SessionId, TimeWindow, UserId, Version, Versioned,
+};
+use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
+
+/// A store that forgets everything when it is dropped.
+#[derive(Default)]
+pub struct InMemoryStore(Arc<Shared>);
+
+impl InMemoryStore {
+    /// Another store that starts with what is committed in this one.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Shared {
+            committed: Mutex::new(Arc::clone(&self.0.committed())),
+            register_numbers: AtomicI64::new(self.0.register_numbers.load(Ordering::Relaxed)),
+        }))
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    committed: Mutex<Arc<State>>,
+    /// Like a sequence of the database: what is given stays given, committed or not.
+    register_numbers: AtomicI64,
+}
+
+impl Shared {
+    fn committed(&self) -> MutexGuard<'_, Arc<State>> {
+        // A state is swapped whole, so a panic elsewhere leaves none half written.
+        self.committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone)]
+struct StoredSession {
+    session: Session,
+    token: TokenHash,
+    revoked_at: Option<Instant>,
+}
+
+/// Everything that is stored.
+#[derive(Clone)]
+struct State {
+    users: BTreeMap<UserId, (User, PasswordHash)>,
+    sessions: BTreeMap<SessionId, StoredSession>,
+    settings: ClinicSettings,
+    rooms: BTreeMap<RoomId, Room>,
+    patients: BTreeMap<PatientId, Patient>,
+    contacts: BTreeMap<ContactId, Contact>,
+    appointments: BTreeMap<AppointmentId, Appointment>,
+    services: BTreeMap<ServiceId, Service>,
+    invoices: BTreeMap<InvoiceId, Invoice>,
+    last_invoice_sequence: i64,
+    payments: BTreeMap<PaymentId, Payment>,
+    refunds: BTreeMap<RefundId, Refund>,
+}
+
+impl Default for State {
+    /// What the migrations leave behind.
+    fn default() -> Self {
+        Self {
+            users: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            settings: ClinicSettings {
+                clinic_name: "Dental clinic".to_owned(),
+                time_zone: Tz::UTC,
+                address: None,
+                phone: None,
+                email: None,
+                currency: Currency::EUR,
+                default_slot_minutes: 30,
+                version: Version::FIRST,
+                updated_at: Utc
+                    .with_ymd_and_hms(2026, 1, 1, 0, 0, 0)
+                    .single()
+                    .expect("the instant exists"),
+            },
+            rooms: BTreeMap::new(),
+            patients: BTreeMap::new(),
+            contacts: BTreeMap::new(),
+            appointments: BTreeMap::new(),
+            services: BTreeMap::new(),
+            invoices: BTreeMap::new(),
+            last_invoice_sequence: 0,
+            payments: BTreeMap::new(),
+            refunds: BTreeMap::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for InMemoryStore {
+    async fn connect(&self) -> Result<Box<dyn Repositories>, StoreError> {
+        Ok(Box::new(Connection {
+            shared: Arc::clone(&self.0),
+            work: None,
+        }))
+    }
+
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        let base = Arc::clone(&self.0.committed());
+        Ok(Box::new(Connection {
+            shared: Arc::clone(&self.0),
+            work: Some(Work {
+                current: Arc::clone(&base),
+                base,
+                broken: false,
+            }),
+        }))
+    }
+
+    async fn check_ready(&self) -> Result<(), NotReady> {
+        Ok(())
+    }
+
+    async fn wait_before_retry(&self, _attempt: u32) {}
+}
+
+/// Implements every repository, over what is committed or inside one unit of work.
+struct Connection {
+    shared: Arc<Shared>,
+    work: Option<Work>,
+}
+
+struct Work {
+    /// What was committed when the unit of work began.
+    base: Arc<State>,
+    current: Arc<State>,
+    /// Met a violation: like a transaction of the database, it cannot go on.
+    broken: bool,
+}
+
+impl Connection {
+    fn read(&self) -> Result<Arc<State>, StoreError> {
+        match &self.work {
+            None => Ok(Arc::clone(&self.shared.committed())),
+            Some(work) if work.broken => {
+                Err(misused("a unit of work that met a violation goes on"))
+            }
+            Some(work) => Ok(Arc::clone(&work.current)),
+        }
+    }
+
+    /// Makes the whole change or, when it is refused, none of it.
+    fn write<Outcome>(
+        &mut self,
+        change: impl FnOnce(&mut State) -> Result<Outcome, StoreError>,
+    ) -> Result<Outcome, StoreError> {
+        let mut next = State::clone(&*self.read()?);
+        let Some(work) = &mut self.work else {
+            return Err(misused("a write outside a unit of work"));
+        };
+        let outcome = change(&mut next);
+        match &outcome {
+            Ok(_) => work.current = Arc::new(next),
+            Err(error) => work.broken = matches!(error, StoreError::Violated(_)),
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl UnitOfWork for Connection {
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        let next = self.read()?;
+        let Some(work) = self.work else {
+            return Err(misused("a commit outside a unit of work"));
+        };
+        if Arc::ptr_eq(&work.base, &next) {
+            return Ok(());
+        }
+        next.check_sums()?;
+        let mut committed = self.shared.committed();
+        if !Arc::ptr_eq(&work.base, &committed) {
+            return Err(StoreError::Conflict);
+        }
+        *committed = next;
+        Ok(())
+    }
+}
+
+impl Repositories for Connection {
+    fn users(&mut self) -> &mut dyn UserRepository {
+        self
+    }
+    fn sessions(&mut self) -> &mut dyn SessionRepository {
+        self
+    }
+    fn clinic(&mut self) -> &mut dyn ClinicRepository {
+        self
+    }
+    fn patients(&mut self) -> &mut dyn PatientRepository {
+        self
+    }
+    fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+    fn services(&mut self) -> &mut dyn ServiceRepository {
+        self
+    }
+    fn invoices(&mut self) -> &mut dyn InvoiceRepository {
+        self
+    }
+    fn payments(&mut self) -> &mut dyn PaymentRepository {
+        self
+    }
+}
+
+fn misused(how: &'static str) -> StoreError {
+    StoreError::Unexpected(how.into())
+}
+
+/// Holds a rule: what is not so violates it.
+fn hold(rule: Rule, is_so: bool) -> Result<(), StoreError> {
+    if is_so {
+        Ok(())
+    } else {
+        Err(StoreError::Violated(rule))
+    }
+}
+
+/// What is stored, when it is in the version before that of `next`.
+fn stored_before<'state, Id: Ord, Resource: Versioned>(
+    table: &'state mut BTreeMap<Id, Resource>,
+    id: &Id,
+    next: &impl Versioned,
+) -> Result<&'state mut Resource, StoreError> {
+    table
+        .get_mut(id)
+        .filter(|stored| stored.version() == next.version().previous())
+        .ok_or(StoreError::Conflict)
+}
+
+/// Whether what is to be deleted is stored in that version.
+fn stored_in_version<Id: Ord, Resource: Versioned>(
+    table: &BTreeMap<Id, Resource>,
+    id: &Id,
+    resource: &Resource,
+) -> Result<(), StoreError> {
+    table
+        .get(id)
+        .filter(|stored| stored.version() == resource.version())
+        .map(|_| ())
+        .ok_or(StoreError::Conflict)
+}
+
+/// The page of what is in the list's order.
+fn page<Item, Key>(
+    in_order: impl Iterator<Item = Item>,
+    request: &PageRequest<Key>,
+    is_behind: impl Fn(&Item, &Key) -> bool,
+    key_of: impl FnOnce(&Item) -> Key,
+) -> Page<Item, Key> {
+    let rows = in_order
+        .filter(|item| {
+            request
+                .after
+                .as_ref()
+                .is_none_or(|after| is_behind(item, after))
+        })
+        .take(request.limit.get() + 1)
+        .collect();
+    Page::from_rows(rows, request, key_of)
+}
+
+fn same_text(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+fn contains(window: TimeWindow, instant: Instant) -> bool {
+    window.from.is_none_or(|from| from <= instant) && window.to.is_none_or(|to| instant < to)
+}

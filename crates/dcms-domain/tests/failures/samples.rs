@@ -1,0 +1,91 @@
+use std::sync::LazyLock;
+
+use dcms_domain::access::Actor;
+use dcms_domain::appointments::{Appointment, BookAppointment};
+use dcms_domain::billing::{Invoice, Payment, PaymentMethod, RecordPayment};
+use dcms_domain::catalog::Service;
+use dcms_domain::clinic::{ClinicSettings, Room};
+use dcms_domain::identity::{PasswordHash, PasswordHasher, Secret, Session, User};
+use dcms_domain::patients::{Contact, ContactType, CreateContact, Patient};
+use dcms_domain::shared::{Cents, Expected};
+use dcms_domain::testing::{Clinic, FakeHasher, PASSWORD};
+use pollster::block_on;
+
+/// What the ports answer: taken from a clinic that works.
+pub(crate) struct Samples {
+    pub(crate) actor: Actor,
+    pub(crate) user: User,
+    pub(crate) password: PasswordHash,
+    pub(crate) session: Session,
+    pub(crate) settings: ClinicSettings,
+    pub(crate) room: Room,
+    pub(crate) patient: Patient,
+    pub(crate) contact: Contact,
+    pub(crate) service: Service,
+    pub(crate) booking: BookAppointment,
+    pub(crate) visit: Appointment,
+    pub(crate) draft: Invoice,
+    pub(crate) issued: Invoice,
+    pub(crate) paid: Invoice,
+    pub(crate) payment: Payment,
+}
+
+static SAMPLES: LazyLock<Samples> = LazyLock::new(|| block_on(samples()));
+
+impl Samples {
+    pub(crate) fn get() -> &'static Self {
+        &SAMPLES
+    }
+}
+
+async fn samples() -> Samples {
+    let clinic = Clinic::open().await;
+    let (services, admin) = (&clinic.services, &clinic.admin);
+    let session = clinic.log_in("manager", PASSWORD).await.unwrap().session;
+    let contact = CreateContact {
+        contact_type: ContactType::Phone,
+        value: "030 1234".to_owned(),
+        label: None,
+        is_primary: false,
+    };
+    let contact = services
+        .patients
+        .add_contact(admin, clinic.patient.patient_id, contact)
+        .await;
+    let issued = clinic.issued(&[100]).await;
+    let payment = RecordPayment {
+        amount: Cents::new(40),
+        method: PaymentMethod::Cash,
+        paid_at: None,
+        reference: None,
+    };
+    let payment = services
+        .billing
+        .record_payment(admin, issued.invoice_id, &Expected::Any, payment)
+        .await;
+    let (payment, paid) = payment.unwrap();
+    Samples {
+        actor: clinic.admin,
+        user: services
+            .identity
+            .user(admin, clinic.manager.user_id)
+            .await
+            .unwrap(),
+        password: FakeHasher
+            .hash(&Secret::new(PASSWORD.to_owned()))
+            .await
+            .unwrap(),
+        session,
+        settings: services.clinic.settings(admin).await.unwrap(),
+        contact: contact.unwrap(),
+        booking: clinic.visit_in(120),
+        visit: clinic.booked_in(60).await,
+        draft: clinic.drafted(&[100]).await,
+        issued,
+        paid,
+        payment,
+        room: clinic.room,
+        patient: clinic.patient,
+        service: clinic.service,
+    }
+}

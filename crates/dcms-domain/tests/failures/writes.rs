@@ -1,0 +1,945 @@
+//! Every write of every service, and what its ports answer when all goes well.
+
+use dcms_domain::appointments::{
+    AppointmentChanges, PartiesStanding, Standing, Status, Transition,
+};
+use dcms_domain::billing::{
+    DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
+};
+use dcms_domain::catalog::{CreateService, ServiceChanges};
+use dcms_domain::clinic::{ClinicChanges, CreateRoom, RoomChanges};
+use dcms_domain::identity::{CreateUser, LogIn, Secret, UserChanges};
+use dcms_domain::patients::{
+    ContactChanges, CreateContact, Gender, PatientChanges, PatientDetails, RegisterNumber,
+};
+use dcms_domain::shared::{Cents, Change, Expected};
+use dcms_domain::testing::{MockRepositories, PASSWORD};
+
+use crate::samples::Samples;
+use crate::{Answers, Write, outcome};
+
+const ANY: Expected = Expected::Any;
+
+const AVAILABLE: PartiesStanding = PartiesStanding {
+    patient: Standing::Available,
+    doctor: Standing::Available,
+    room: Standing::Available,
+};
+
+fn secret() -> Secret {
+    Secret::new(PASSWORD.to_owned())
+}
+
+fn text(text: &str) -> Change<String> {
+    Change::Set(text.to_owned())
+}
+
+fn item() -> NewItem {
+    NewItem {
+        service_id: Some(Samples::get().service.service_id),
+        description: None,
+        unit_price: None,
+        qty: 2,
+    }
+}
+
+fn add_user(ports: &mut MockRepositories, answers: Answers) {
+    ports
+        .users
+        .expect_insert()
+        .returning(|_, _| answers.with(()));
+}
+
+fn set_password(ports: &mut MockRepositories, answers: Answers) {
+    ports
+        .users
+        .expect_set_password()
+        .returning(|_, _| answers.with(()));
+    ports
+        .sessions
+        .expect_revoke_all()
+        .returning(|_, _, _| answers.with(()));
+}
+
+fn revoke(ports: &mut MockRepositories, answers: Answers) {
+    ports
+        .sessions
+        .expect_revoke()
+        .returning(|_, _, _| answers.with(true));
+}
+
+fn update_patient(ports: &mut MockRepositories, answers: Answers) {
+    let patient = &Samples::get().patient;
+    ports
+        .patients
+        .expect_get()
+        .returning(|_| answers.with(Some(patient.clone())));
+    ports
+        .patients
+        .expect_update()
+        .returning(|_| answers.with(()));
+}
+
+fn lock_draft(ports: &mut MockRepositories, answers: Answers) {
+    let draft = &Samples::get().draft;
+    ports
+        .invoices
+        .expect_lock()
+        .returning(|_| answers.with(Some(draft.clone())));
+}
+
+fn know_services(ports: &mut MockRepositories, answers: Answers) {
+    let service = &Samples::get().service;
+    ports
+        .services
+        .expect_get_many()
+        .returning(|_| answers.with(vec![service.clone()]));
+}
+
+fn edit_draft(ports: &mut MockRepositories, answers: Answers) {
+    lock_draft(ports, answers);
+    know_services(ports, answers);
+    let visit = &Samples::get().visit;
+    ports
+        .appointments
+        .expect_get()
+        .returning(|_| answers.with(Some(visit.clone())));
+    ports
+        .invoices
+        .expect_update_draft()
+        .returning(|_| answers.with(()));
+}
+
+fn read_settings(ports: &mut MockRepositories, answers: Answers) {
+    let settings = &Samples::get().settings;
+    ports
+        .clinic
+        .expect_settings()
+        .returning(|| answers.with(settings.clone()));
+}
+
+pub(crate) const WRITES: [Write; 39] = [
+    Write {
+        name: "log in",
+        is_retried: false,
+        script: |ports, answers| {
+            let Samples { user, password, .. } = Samples::get();
+            ports
+                .users
+                .expect_find_by_username()
+                .returning(|_| answers.with(Some((user.clone(), password.clone()))));
+            ports
+                .sessions
+                .expect_insert()
+                .returning(|_, _| answers.with(()));
+        },
+        call: |services, _| {
+            Box::pin(async {
+                let attempt = LogIn {
+                    username: "manager".to_owned(),
+                    password: secret(),
+                    device_name: None,
+                };
+                outcome(services.identity.log_in(&attempt)).await
+            })
+        },
+    },
+    Write {
+        name: "log out",
+        is_retried: false,
+        script: revoke,
+        call: |services, with| Box::pin(outcome(services.identity.log_out(&with.actor))),
+    },
+    Write {
+        name: "refresh a session",
+        is_retried: false,
+        script: |ports, answers| {
+            let Samples { user, session, .. } = Samples::get();
+            ports
+                .users
+                .expect_get()
+                .returning(|_| answers.with(Some(user.clone())));
+            ports
+                .sessions
+                .expect_rotate()
+                .returning(|_, _, _, _| answers.with(Some(session.clone())));
+        },
+        call: |services, with| Box::pin(outcome(services.identity.refresh(&with.actor))),
+    },
+    Write {
+        name: "change a password",
+        is_retried: false,
+        script: |ports, answers| {
+            let password = &Samples::get().password;
+            ports
+                .users
+                .expect_password()
+                .returning(|_| answers.with(Some(password.clone())));
+            set_password(ports, answers);
+        },
+        call: |services, with| {
+            Box::pin(async {
+                let current = secret();
+                let identity = &services.identity;
+                outcome(identity.change_password(&with.actor, &current, &current)).await
+            })
+        },
+    },
+    Write {
+        name: "reset a password",
+        is_retried: false,
+        script: |ports, answers| {
+            let user = &Samples::get().user;
+            ports
+                .users
+                .expect_get()
+                .returning(|_| answers.with(Some(user.clone())));
+            set_password(ports, answers);
+        },
+        call: |services, with| {
+            Box::pin(async {
+                let (actor, id, new) = (&with.actor, with.user.user_id, secret());
+                outcome(services.identity.reset_password(actor, id, &new)).await
+            })
+        },
+    },
+    Write {
+        name: "revoke an own session",
+        is_retried: false,
+        script: revoke,
+        call: |services, with| {
+            let id = with.session.session_id;
+            Box::pin(outcome(
+                services.identity.revoke_own_session(&with.actor, id),
+            ))
+        },
+    },
+    Write {
+        name: "revoke a session",
+        is_retried: false,
+        script: revoke,
+        call: |services, with| {
+            let id = with.session.session_id;
+            Box::pin(outcome(services.identity.revoke_session(&with.actor, id)))
+        },
+    },
+    Write {
+        name: "revoke the sessions of a user",
+        is_retried: false,
+        script: |ports, answers| {
+            let user = &Samples::get().user;
+            ports
+                .users
+                .expect_get()
+                .returning(|_| answers.with(Some(user.clone())));
+            ports
+                .sessions
+                .expect_revoke_all()
+                .returning(|_, _, _| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.user.user_id;
+            Box::pin(outcome(
+                services.identity.revoke_sessions_of(&with.actor, id),
+            ))
+        },
+    },
+    Write {
+        name: "create a user",
+        is_retried: false,
+        script: add_user,
+        call: |services, with| {
+            let user = CreateUser {
+                username: "new".to_owned(),
+                display_name: "New".to_owned(),
+                roles: with.user.roles,
+                is_active: true,
+                password: secret(),
+            };
+            Box::pin(outcome(services.identity.create_user(&with.actor, user)))
+        },
+    },
+    Write {
+        name: "create an admin from the console",
+        is_retried: false,
+        script: add_user,
+        call: |services, _| {
+            let name = "new".to_owned();
+            Box::pin(outcome(
+                services.identity.create_admin_from_console(name, secret()),
+            ))
+        },
+    },
+    Write {
+        name: "disable a user",
+        is_retried: true,
+        script: |ports, answers| {
+            let Samples { user, actor, .. } = Samples::get();
+            ports
+                .users
+                .expect_lock_active_admins()
+                .returning(|| answers.with(vec![actor.user_id]));
+            ports
+                .users
+                .expect_get()
+                .returning(|_| answers.with(Some(user.clone())));
+            ports.users.expect_update().returning(|_| answers.with(()));
+            ports
+                .sessions
+                .expect_revoke_all()
+                .returning(|_, _, _| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = UserChanges {
+                is_active: Change::Set(false),
+                ..UserChanges::default()
+            };
+            let id = with.user.user_id;
+            Box::pin(outcome(services.identity.change_user(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "change the settings",
+        is_retried: true,
+        script: |ports, answers| {
+            read_settings(ports, answers);
+            ports
+                .invoices
+                .expect_lock_numbering()
+                .returning(|| answers.with(0));
+            ports
+                .clinic
+                .expect_update_settings()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = ClinicChanges {
+                currency: text("CHF"),
+                ..ClinicChanges::default()
+            };
+            Box::pin(outcome(services.clinic.change_settings(
+                &with.actor,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "create a room",
+        is_retried: false,
+        script: |ports, answers| {
+            ports
+                .clinic
+                .expect_insert_room()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let room = CreateRoom {
+                name: "New".to_owned(),
+                is_active: true,
+            };
+            Box::pin(outcome(services.clinic.create_room(&with.actor, room)))
+        },
+    },
+    Write {
+        name: "change a room",
+        is_retried: true,
+        script: |ports, answers| {
+            let room = &Samples::get().room;
+            ports
+                .clinic
+                .expect_room()
+                .returning(|_| answers.with(Some(room.clone())));
+            ports
+                .clinic
+                .expect_update_room()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = RoomChanges {
+                name: text("Other"),
+                ..RoomChanges::default()
+            };
+            let id = with.room.room_id;
+            Box::pin(outcome(services.clinic.change_room(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "delete a room",
+        is_retried: true,
+        script: |ports, answers| {
+            let room = &Samples::get().room;
+            ports
+                .clinic
+                .expect_room()
+                .returning(|_| answers.with(Some(room.clone())));
+            ports
+                .clinic
+                .expect_delete_room()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.room.room_id;
+            Box::pin(outcome(services.clinic.delete_room(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "register a patient",
+        is_retried: false,
+        script: |ports, answers| {
+            ports
+                .patients
+                .expect_next_register_number()
+                .returning(|| answers.with(RegisterNumber::new(7)));
+            ports
+                .patients
+                .expect_insert()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let details = PatientDetails {
+                first_name: "New".to_owned(),
+                last_name: "New".to_owned(),
+                birthday: None,
+                gender: Gender::Unknown,
+                notes: None,
+            };
+            Box::pin(outcome(services.patients.register(&with.actor, details)))
+        },
+    },
+    Write {
+        name: "change a patient",
+        is_retried: true,
+        script: update_patient,
+        call: |services, with| {
+            let changes = PatientChanges {
+                first_name: text("Other"),
+                ..PatientChanges::default()
+            };
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.change(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "archive a patient",
+        is_retried: true,
+        script: update_patient,
+        call: |services, with| {
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.archive(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "restore a patient",
+        is_retried: true,
+        script: |ports, answers| {
+            let mut patient = Samples::get().patient.clone();
+            patient.archived_at = Some(patient.created_at);
+            ports
+                .patients
+                .expect_get()
+                .returning(move |_| answers.with(Some(patient.clone())));
+            ports
+                .patients
+                .expect_update()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.restore(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "delete a patient",
+        is_retried: true,
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            ports
+                .patients
+                .expect_delete()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.delete(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "add a primary contact",
+        is_retried: true,
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            ports
+                .patients
+                .expect_demote_primary_contact()
+                .returning(|_, _| answers.with(()));
+            ports
+                .patients
+                .expect_insert_contact()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let contact = CreateContact {
+                contact_type: with.contact.contact_type,
+                value: "030 5678".to_owned(),
+                label: None,
+                is_primary: true,
+            };
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.add_contact(
+                &with.actor,
+                id,
+                contact,
+            )))
+        },
+    },
+    Write {
+        name: "make a contact primary",
+        is_retried: true,
+        script: |ports, answers| {
+            let contact = &Samples::get().contact;
+            ports
+                .patients
+                .expect_contact()
+                .returning(|_, _| answers.with(Some(contact.clone())));
+            ports
+                .patients
+                .expect_demote_primary_contact()
+                .returning(|_, _| answers.with(()));
+            ports
+                .patients
+                .expect_update_contact()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = ContactChanges {
+                is_primary: Change::Set(true),
+                ..ContactChanges::default()
+            };
+            let (patient, contact) = (with.patient.patient_id, with.contact.contact_id);
+            let patients = &services.patients;
+            Box::pin(outcome(patients.change_contact(
+                &with.actor,
+                patient,
+                contact,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "delete a contact",
+        is_retried: true,
+        script: |ports, answers| {
+            let contact = &Samples::get().contact;
+            ports
+                .patients
+                .expect_contact()
+                .returning(|_, _| answers.with(Some(contact.clone())));
+            ports
+                .patients
+                .expect_delete_contact()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let (patient, contact) = (with.patient.patient_id, with.contact.contact_id);
+            let patients = &services.patients;
+            Box::pin(outcome(patients.delete_contact(
+                &with.actor,
+                patient,
+                contact,
+                &ANY,
+            )))
+        },
+    },
+    Write {
+        name: "book a visit",
+        is_retried: true,
+        script: |ports, answers| {
+            ports
+                .appointments
+                .expect_standing()
+                .returning(|_| answers.with(AVAILABLE));
+            know_services(ports, answers);
+            ports
+                .appointments
+                .expect_book()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let mut booking = with.booking.clone();
+            booking.services = vec![dcms_domain::appointments::ServiceRequest {
+                service_id: with.service.service_id,
+                qty: 1,
+            }];
+            Box::pin(outcome(services.appointments.book(&with.actor, booking)))
+        },
+    },
+    Write {
+        name: "change a visit",
+        is_retried: true,
+        script: |ports, answers| {
+            let mut visit = Samples::get().visit.clone();
+            visit.room_id = None;
+            ports
+                .appointments
+                .expect_get()
+                .returning(move |_| answers.with(Some(visit.clone())));
+            ports
+                .appointments
+                .expect_standing()
+                .returning(|_| answers.with(AVAILABLE));
+            ports
+                .appointments
+                .expect_hold_calendar()
+                .returning(|| answers.with(()));
+            ports
+                .appointments
+                .expect_update()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = AppointmentChanges {
+                room_id: Change::Set(with.room.room_id),
+                ..AppointmentChanges::default()
+            };
+            let id = with.visit.appointment_id;
+            Box::pin(outcome(services.appointments.change(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "bring a no-show back",
+        is_retried: true,
+        script: |ports, answers| {
+            let mut visit = Samples::get().visit.clone();
+            visit.status = Status::NoShow;
+            ports
+                .appointments
+                .expect_get()
+                .returning(move |_| answers.with(Some(visit.clone())));
+            ports
+                .appointments
+                .expect_standing()
+                .returning(|_| answers.with(AVAILABLE));
+            ports
+                .appointments
+                .expect_hold_calendar()
+                .returning(|| answers.with(()));
+            ports
+                .appointments
+                .expect_update()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.visit.appointment_id;
+            let visits = &services.appointments;
+            Box::pin(outcome(visits.take_action(
+                &with.actor,
+                id,
+                &ANY,
+                Transition::Arrive,
+            )))
+        },
+    },
+    Write {
+        name: "create a service",
+        is_retried: false,
+        script: |ports, answers| {
+            ports
+                .services
+                .expect_insert()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let service = CreateService {
+                code: "NEW".to_owned(),
+                name: "New".to_owned(),
+                current_price: Cents::ZERO,
+                default_duration_minutes: None,
+                is_active: true,
+            };
+            Box::pin(outcome(services.catalog.create(&with.actor, service)))
+        },
+    },
+    Write {
+        name: "change a service",
+        is_retried: true,
+        script: |ports, answers| {
+            let service = &Samples::get().service;
+            ports
+                .services
+                .expect_get()
+                .returning(|_| answers.with(Some(service.clone())));
+            ports
+                .services
+                .expect_update()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = ServiceChanges {
+                name: text("Other"),
+                ..ServiceChanges::default()
+            };
+            let id = with.service.service_id;
+            Box::pin(outcome(services.catalog.change(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "delete a service",
+        is_retried: true,
+        script: |ports, answers| {
+            let service = &Samples::get().service;
+            ports
+                .services
+                .expect_get()
+                .returning(|_| answers.with(Some(service.clone())));
+            ports
+                .services
+                .expect_delete()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.service.service_id;
+            Box::pin(outcome(services.catalog.delete(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "draft an invoice",
+        is_retried: false,
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            edit_draft(ports, answers);
+            read_settings(ports, answers);
+            ports
+                .invoices
+                .expect_insert()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let draft = DraftInvoice {
+                patient_id: with.patient.patient_id,
+                appointment_id: Some(with.visit.appointment_id),
+                from_appointment: true,
+                items: vec![item()],
+            };
+            Box::pin(outcome(services.billing.draft(&with.actor, draft)))
+        },
+    },
+    Write {
+        name: "change a draft",
+        is_retried: true,
+        script: edit_draft,
+        call: |services, with| {
+            let changes = InvoiceChanges {
+                appointment_id: Change::Set(with.visit.appointment_id),
+                items: Change::Set(vec![item()]),
+            };
+            let id = with.draft.invoice_id;
+            Box::pin(outcome(services.billing.change_draft(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "add a line",
+        is_retried: true,
+        script: edit_draft,
+        call: |services, with| {
+            let id = with.draft.invoice_id;
+            Box::pin(outcome(services.billing.add_item(
+                &with.actor,
+                id,
+                &ANY,
+                item(),
+            )))
+        },
+    },
+    Write {
+        name: "change a line",
+        is_retried: true,
+        script: edit_draft,
+        call: |services, with| {
+            let (id, line) = (with.draft.invoice_id, with.draft.items[0].invoice_item_id);
+            let changes = ItemChanges {
+                qty: Change::Set(3),
+                ..ItemChanges::default()
+            };
+            let billing = &services.billing;
+            Box::pin(outcome(billing.change_item(
+                &with.actor,
+                id,
+                line,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "remove a line",
+        is_retried: true,
+        script: edit_draft,
+        call: |services, with| {
+            let (id, line) = (with.draft.invoice_id, with.draft.items[0].invoice_item_id);
+            Box::pin(outcome(services.billing.remove_item(
+                &with.actor,
+                id,
+                line,
+                &ANY,
+            )))
+        },
+    },
+    Write {
+        name: "delete a draft",
+        is_retried: true,
+        script: |ports, answers| {
+            lock_draft(ports, answers);
+            ports
+                .invoices
+                .expect_delete_draft()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.draft.invoice_id;
+            Box::pin(outcome(services.billing.delete_draft(
+                &with.actor,
+                id,
+                &ANY,
+            )))
+        },
+    },
+    Write {
+        name: "issue an invoice",
+        is_retried: true,
+        script: |ports, answers| {
+            lock_draft(ports, answers);
+            ports
+                .invoices
+                .expect_lock_numbering()
+                .returning(|| answers.with(41));
+            read_settings(ports, answers);
+            ports
+                .invoices
+                .expect_save_issue()
+                .withf(|invoice, sequence| *sequence == 42 && invoice.issue.is_some())
+                .returning(|_, _| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.draft.invoice_id;
+            Box::pin(outcome(services.billing.issue(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "void an invoice",
+        is_retried: true,
+        script: |ports, answers| {
+            let issued = &Samples::get().issued;
+            ports
+                .invoices
+                .expect_lock()
+                .returning(|_| answers.with(Some(issued.clone())));
+            ports
+                .invoices
+                .expect_save_voiding()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.issued.invoice_id;
+            Box::pin(outcome(services.billing.void(
+                &with.actor,
+                id,
+                &ANY,
+                "Mistake",
+            )))
+        },
+    },
+    Write {
+        name: "record a payment",
+        is_retried: true,
+        script: |ports, answers| {
+            let issued = &Samples::get().issued;
+            ports
+                .invoices
+                .expect_lock()
+                .returning(|_| answers.with(Some(issued.clone())));
+            ports
+                .payments
+                .expect_record()
+                .returning(|_, _| answers.with(()));
+        },
+        call: |services, with| {
+            let payment = RecordPayment {
+                amount: Cents::new(1),
+                method: PaymentMethod::Card,
+                paid_at: None,
+                reference: None,
+            };
+            let id = with.issued.invoice_id;
+            Box::pin(outcome(services.billing.record_payment(
+                &with.actor,
+                id,
+                &ANY,
+                payment,
+            )))
+        },
+    },
+    Write {
+        name: "record a refund",
+        is_retried: true,
+        script: |ports, answers| {
+            let Samples { paid, payment, .. } = Samples::get();
+            ports
+                .invoices
+                .expect_lock_of_payment()
+                .returning(|_| answers.with(Some(paid.clone())));
+            ports
+                .payments
+                .expect_get()
+                .returning(|_| answers.with(Some(payment.clone())));
+            ports
+                .payments
+                .expect_record_refund()
+                .returning(|_, _, _| answers.with(()));
+        },
+        call: |services, with| {
+            let refund = RecordRefund {
+                amount: Cents::new(1),
+                reason: "Too much".to_owned(),
+            };
+            let id = with.payment.payment_id;
+            Box::pin(outcome(services.billing.record_refund(
+                &with.actor,
+                id,
+                &ANY,
+                refund,
+            )))
+        },
+    },
+];

@@ -1,0 +1,231 @@
+#![expect(
+    clippy::struct_field_names,
+    reason = "fields are called what they are called on the wire"
+)]
+
+use dcms_domain::appointments as model;
+use dcms_domain::appointments::Transition;
+use dcms_domain::shared::WindowRequest;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::json::request_bodies;
+use crate::wire::{AppointmentStatus, Bound, Day, Id, Instant, Patch};
+
+/// A visit.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Appointment {
+    appointment_id: Id,
+    patient_id: Id,
+    doctor_id: Id,
+    room_id: Option<Id>,
+    /// The first moment that belongs to it.
+    starts_at: Instant,
+    /// The first moment that no longer belongs to it.
+    ends_at: Instant,
+    status: AppointmentStatus,
+    notes: Option<String>,
+    services: Vec<PlannedService>,
+    /// Why it was booked outside the hours, if it was.
+    overbook_reason: Option<String>,
+    /// Why it was cancelled, if it was.
+    cancel_reason: Option<String>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+/// A service that is planned for a visit.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PlannedService {
+    service_id: Id,
+    qty: i32,
+}
+
+impl From<model::Appointment> for Appointment {
+    fn from(appointment: model::Appointment) -> Self {
+        let planned = |service: &model::PlannedService| PlannedService {
+            service_id: Id::of(service.service_id),
+            qty: service.quantity.get(),
+        };
+        Self {
+            appointment_id: Id::of(appointment.appointment_id),
+            patient_id: Id::of(appointment.patient_id),
+            doctor_id: Id::of(appointment.doctor_id),
+            room_id: appointment.room_id.map(Id::of),
+            starts_at: Instant(appointment.slot.starts_at()),
+            ends_at: Instant(appointment.slot.ends_at()),
+            status: AppointmentStatus(appointment.status),
+            notes: appointment.notes,
+            services: appointment.services.iter().map(planned).collect(),
+            overbook_reason: appointment.overbook_reason,
+            cancel_reason: appointment.cancel_reason,
+            created_at: Instant(appointment.created_at),
+            updated_at: Instant(appointment.updated_at),
+        }
+    }
+}
+
+/// A service to be planned.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlanService {
+    service_id: Id,
+    /// 1 to 10,000; 1 when absent.
+    qty: Option<i64>,
+}
+
+fn requests_of(services: Vec<PlanService>) -> Vec<model::ServiceRequest> {
+    let request = |service: PlanService| model::ServiceRequest {
+        service_id: service.service_id.get(),
+        qty: service.qty.unwrap_or(1),
+    };
+    services.into_iter().map(request).collect()
+}
+
+/// A visit to be booked.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BookAppointment {
+    patient_id: Id,
+    /// An active user with the role doctor.
+    doctor_id: Id,
+    room_id: Option<Id>,
+    /// The first moment that belongs to it.
+    starts_at: Instant,
+    /// The first moment that no longer belongs to it; at most 24 hours later.
+    ends_at: Instant,
+    /// At most 10,000 characters.
+    notes: Option<String>,
+    /// At most 50.
+    services: Option<Vec<PlanService>>,
+    /// Why it may lie outside the hours. At most 500 characters.
+    overbook_reason: Option<String>,
+}
+
+impl From<BookAppointment> for model::BookAppointment {
+    fn from(body: BookAppointment) -> Self {
+        Self {
+            patient_id: body.patient_id.get(),
+            doctor_id: body.doctor_id.get(),
+            room_id: body.room_id.map(Id::get),
+            starts_at: body.starts_at.0,
+            ends_at: body.ends_at.0,
+            notes: body.notes,
+            services: requests_of(body.services.unwrap_or_default()),
+            overbook_reason: body.overbook_reason,
+        }
+    }
+}
+
+/// Changes to a visit that move it neither in time nor in status.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeAppointment {
+    /// At most 10,000 characters.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    notes: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<Id>)]
+    room_id: Patch<Id>,
+    /// At most 50; replaces what was planned.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<PlanService>>)]
+    services: Patch<Vec<PlanService>>,
+}
+
+impl From<ChangeAppointment> for model::AppointmentChanges {
+    fn from(body: ChangeAppointment) -> Self {
+        Self {
+            notes: body.notes.0,
+            room_id: body.room_id.0.map(Id::get),
+            services: body.services.0.map(requests_of),
+        }
+    }
+}
+
+/// Another time for a visit.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RescheduleAppointment {
+    /// The first moment that belongs to it.
+    starts_at: Instant,
+    /// The first moment that no longer belongs to it; at most 24 hours later.
+    ends_at: Instant,
+    /// The same doctor when absent.
+    doctor_id: Option<Id>,
+    /// The same room when absent, none when null.
+    #[serde(default)]
+    #[schema(value_type = Option<Id>)]
+    room_id: Patch<Id>,
+}
+
+impl From<RescheduleAppointment> for Transition {
+    fn from(body: RescheduleAppointment) -> Self {
+        Self::Reschedule {
+            starts_at: body.starts_at.0,
+            ends_at: body.ends_at.0,
+            doctor_id: body.doctor_id.map(Id::get),
+            room_id: body.room_id.0.map(Id::get),
+        }
+    }
+}
+
+/// Why a visit is called off.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelAppointment {
+    /// 1 to 500 characters.
+    reason: String,
+}
+
+impl From<CancelAppointment> for Transition {
+    fn from(body: CancelAppointment) -> Self {
+        Self::Cancel {
+            reason: body.reason,
+        }
+    }
+}
+
+/// Which appointments are looked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AppointmentFilter {
+    /// Only this doctor's.
+    doctor_id: Option<Id>,
+    /// Only this patient's.
+    patient_id: Option<Id>,
+    /// Only those in this room.
+    room_id: Option<Id>,
+    /// Only those in this status.
+    status: Option<AppointmentStatus>,
+    /// Only those that end after it.
+    from: Option<Bound>,
+    /// Only those that start before it.
+    to: Option<Bound>,
+    /// Only those that overlap this day of the clinic.
+    date: Option<Day>,
+}
+
+impl From<AppointmentFilter> for model::AppointmentQuery {
+    fn from(filter: AppointmentFilter) -> Self {
+        Self {
+            doctor_id: filter.doctor_id.map(Id::get),
+            patient_id: filter.patient_id.map(Id::get),
+            room_id: filter.room_id.map(Id::get),
+            status: filter.status.map(|status| status.0),
+            window: WindowRequest {
+                from: filter.from.map(|bound| bound.0),
+                to: filter.to.map(|bound| bound.0),
+                day: filter.date.map(|day| day.0),
+            },
+        }
+    }
+}
+
+request_bodies!(
+    BookAppointment,
+    ChangeAppointment,
+    RescheduleAppointment,
+    CancelAppointment
+);

@@ -1,0 +1,255 @@
+use axum::extract::State;
+use dcms_domain::appointments::{AppointmentKey, Transition};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::dto::{
+    Appointment, AppointmentFilter, BookAppointment, CancelAppointment, ChangeAppointment,
+    RescheduleAppointment,
+};
+use crate::extract::{Caller, IfMatch, Path, Query};
+use crate::json::Json;
+use crate::paging::{PageParams, Paging};
+use crate::respond::{Answer, created, found, ok};
+use crate::router::{App, BASE_PATH};
+use crate::wire::List;
+
+type AppointmentList = List<Appointment>;
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_appointments, book_appointment))
+        .routes(routes!(read_appointment, change_appointment))
+        .routes(routes!(reschedule_appointment))
+        .routes(routes!(confirm_appointment))
+        .routes(routes!(arrive_appointment))
+        .routes(routes!(start_appointment))
+        .routes(routes!(complete_appointment))
+        .routes(routes!(cancel_appointment))
+        .routes(routes!(no_show_appointment))
+}
+
+/// Book a visit
+///
+/// Doctor, room and patient are each in one place at a time. A doctor who is neither admin nor
+/// manager books visits to themselves only.
+#[utoipa::path(
+    post, path = "/appointments", tag = "Appointments",
+    request_body = BookAppointment,
+    responses((status = 201, description = "The visit is booked.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "appointment_overlap"]))),
+)]
+async fn book_appointment(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Json(body): Json<BookAppointment>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let appointment = service.book(&actor, body.into()).await?;
+    let location = format!("{BASE_PATH}/appointments/{}", appointment.appointment_id);
+    let version = appointment.version;
+    Ok(created(
+        location,
+        Some(version),
+        Appointment::from(appointment),
+    ))
+}
+
+/// Find visits
+///
+/// Everything that overlaps the window, earlier visits first.
+#[utoipa::path(
+    get, path = "/appointments", tag = "Appointments",
+    params(AppointmentFilter, PageParams),
+    responses((status = 200, description = "A page of visits.", body = AppointmentList)),
+)]
+async fn list_appointments(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Query(filter): Query<AppointmentFilter>,
+    Paging(page): Paging<AppointmentKey>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let page = service.appointments(&actor, filter.into(), page).await?;
+    Ok(ok(List::of(page, Appointment::from)))
+}
+
+/// Read a visit
+#[utoipa::path(
+    get, path = "/appointments/{appointment_id}", tag = "Appointments",
+    responses((status = 200, description = "The visit.", body = Appointment)),
+)]
+async fn read_appointment(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let appointment = service.appointment(&actor, appointment_id.get()).await?;
+    found::<_, Appointment>(appointment)
+}
+
+/// Change a visit's notes, room or planned services
+///
+/// Time and status change by actions only.
+#[utoipa::path(
+    patch, path = "/appointments/{appointment_id}", tag = "Appointments",
+    request_body = ChangeAppointment,
+    responses((status = 200, description = "The changed visit.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "appointment_overlap", "version_mismatch"]))),
+)]
+async fn change_appointment(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<ChangeAppointment>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let appointment = service
+        .change(&actor, appointment_id.get(), &expected, body.into())
+        .await?;
+    found::<_, Appointment>(appointment)
+}
+
+/// Move a visit to another time, doctor or room
+///
+/// A `scheduled` or `confirmed` visit becomes `scheduled`. When it fails, the visit stays where it was.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/reschedule", tag = "Appointments",
+    request_body = RescheduleAppointment,
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!([
+        "forbidden", "invalid_transition", "appointment_overlap", "version_mismatch"
+    ]))),
+)]
+async fn reschedule_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+    Json(body): Json<RescheduleAppointment>,
+) -> Answer {
+    act(state, caller, path, if_match, body.into()).await
+}
+
+/// Note that the patient said that they will come
+///
+/// A `scheduled` visit becomes `confirmed`.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/confirm", tag = "Appointments",
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+)]
+async fn confirm_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+) -> Answer {
+    act(state, caller, path, if_match, Transition::Confirm).await
+}
+
+/// Note that the patient is in the house
+///
+/// A `scheduled`, `confirmed` or `no_show` visit becomes `arrived`; one that was `no_show` takes its
+/// slot again, if it is still free.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/arrive", tag = "Appointments",
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!([
+        "forbidden", "invalid_transition", "appointment_overlap", "validation_failed", "version_mismatch"
+    ]))),
+)]
+async fn arrive_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+) -> Answer {
+    act(state, caller, path, if_match, Transition::Arrive).await
+}
+
+/// Begin the treatment
+///
+/// An `arrived` visit becomes `in_chair`.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/start", tag = "Appointments",
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+)]
+async fn start_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+) -> Answer {
+    act(state, caller, path, if_match, Transition::Start).await
+}
+
+/// End the treatment
+///
+/// A visit that is `in_chair` becomes `completed`.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/complete", tag = "Appointments",
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+)]
+async fn complete_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+) -> Answer {
+    act(state, caller, path, if_match, Transition::Complete).await
+}
+
+/// Call a visit off
+///
+/// A `scheduled`, `confirmed` or `arrived` visit becomes `cancelled` and frees its slot.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/cancel", tag = "Appointments",
+    request_body = CancelAppointment,
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+)]
+async fn cancel_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+    Json(body): Json<CancelAppointment>,
+) -> Answer {
+    act(state, caller, path, if_match, body.into()).await
+}
+
+/// Note that the patient did not come
+///
+/// A `scheduled` or `confirmed` visit becomes `no_show` and frees its slot; not before it starts.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/no_show", tag = "Appointments",
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+)]
+async fn no_show_appointment(
+    state: State<App>,
+    caller: Caller,
+    path: Path<1>,
+    if_match: IfMatch,
+) -> Answer {
+    act(state, caller, path, if_match, Transition::NoShow).await
+}
+
+async fn act(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    transition: Transition,
+) -> Answer {
+    let service = &app.services.appointments;
+    let appointment = service
+        .take_action(&actor, appointment_id.get(), &expected, transition)
+        .await?;
+    found::<_, Appointment>(appointment)
+}

@@ -1,0 +1,6 @@
+//! Invoices, payments and refunds.
+
+mod dto;
+mod routes;
+
+pub(crate) use routes::routes;

@@ -1,0 +1,6 @@
+//! The clinic's settings, its rooms and doctors.
+
+mod dto;
+mod routes;
+
+pub(crate) use routes::routes;

@@ -1,0 +1,162 @@
+use axum::extract::State;
+use dcms_domain::shared::{RoomId, UserId};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::dto::{ChangeClinic, ChangeRoom, Clinic, CreateRoom, Doctor, Room};
+use crate::extract::{Caller, IfMatch, Path};
+use crate::json::Json;
+use crate::paging::{PageParams, Paging};
+use crate::respond::{Answer, created, found, nothing, ok};
+use crate::router::{App, BASE_PATH};
+use crate::wire::List;
+
+type DoctorList = List<Doctor>;
+type RoomList = List<Room>;
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(read_clinic, change_clinic))
+        .routes(routes!(list_rooms, create_room))
+        .routes(routes!(read_room, change_room, delete_room))
+        .routes(routes!(list_doctors))
+}
+
+/// Read the clinic's settings
+#[utoipa::path(
+    get, path = "/clinic", tag = "Clinic",
+    responses((status = 200, description = "The settings.", body = Clinic)),
+)]
+async fn read_clinic(State(app): State<App>, Caller(actor): Caller) -> Answer {
+    let settings = app.services.clinic.settings(&actor).await?;
+    found::<_, Clinic>(settings)
+}
+
+/// Change the clinic's settings
+///
+/// The currency cannot change any more once an invoice was issued: `in_use`.
+#[utoipa::path(
+    patch, path = "/clinic", tag = "Clinic",
+    request_body = ChangeClinic,
+    responses((status = 200, description = "The changed settings.", body = Clinic)),
+    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+)]
+async fn change_clinic(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<ChangeClinic>,
+) -> Answer {
+    let service = &app.services.clinic;
+    let settings = service
+        .change_settings(&actor, &expected, body.into())
+        .await?;
+    found::<_, Clinic>(settings)
+}
+
+/// List rooms
+///
+/// In the order they were made.
+#[utoipa::path(
+    get, path = "/rooms", tag = "Clinic",
+    params(PageParams),
+    responses((status = 200, description = "A page of rooms.", body = RoomList)),
+)]
+async fn list_rooms(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Paging(page): Paging<RoomId>,
+) -> Answer {
+    let page = app.services.clinic.rooms(&actor, page).await?;
+    Ok(ok(List::of(page, Room::from)))
+}
+
+/// Make a room
+#[utoipa::path(
+    post, path = "/rooms", tag = "Clinic",
+    request_body = CreateRoom,
+    responses((status = 201, description = "The room was made.", body = Room)),
+    extensions(("x-problems" = json!(["forbidden", "already_exists"]))),
+)]
+async fn create_room(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Json(body): Json<CreateRoom>,
+) -> Answer {
+    let room = app.services.clinic.create_room(&actor, body.into()).await?;
+    let location = format!("{BASE_PATH}/rooms/{}", room.room_id);
+    Ok(created(location, Some(room.version), Room::from(room)))
+}
+
+/// Read a room
+#[utoipa::path(
+    get, path = "/rooms/{room_id}", tag = "Clinic",
+    responses((status = 200, description = "The room.", body = Room)),
+)]
+async fn read_room(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([room_id]): Path<1>,
+) -> Answer {
+    let room = app.services.clinic.room(&actor, room_id.get()).await?;
+    found::<_, Room>(room)
+}
+
+/// Change a room
+#[utoipa::path(
+    patch, path = "/rooms/{room_id}", tag = "Clinic",
+    request_body = ChangeRoom,
+    responses((status = 200, description = "The changed room.", body = Room)),
+    extensions(("x-problems" = json!(["forbidden", "already_exists", "version_mismatch"]))),
+)]
+async fn change_room(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([room_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<ChangeRoom>,
+) -> Answer {
+    let service = &app.services.clinic;
+    let room = service
+        .change_room(&actor, room_id.get(), &expected, body.into())
+        .await?;
+    found::<_, Room>(room)
+}
+
+/// Delete a room
+///
+/// Only one that was never booked; deactivate others instead.
+#[utoipa::path(
+    delete, path = "/rooms/{room_id}", tag = "Clinic",
+    responses((status = 204, description = "The room is gone.")),
+    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+)]
+async fn delete_room(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([room_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+) -> Answer {
+    let service = &app.services.clinic;
+    service
+        .delete_room(&actor, room_id.get(), &expected)
+        .await?;
+    Ok(nothing())
+}
+
+/// List doctors
+///
+/// The active users with the role, in the order they were made.
+#[utoipa::path(
+    get, path = "/doctors", tag = "Clinic",
+    params(PageParams),
+    responses((status = 200, description = "A page of doctors.", body = DoctorList)),
+)]
+async fn list_doctors(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Paging(page): Paging<UserId>,
+) -> Answer {
+    let page = app.services.clinic.doctors(&actor, page).await?;
+    Ok(ok(List::of(page, Doctor::from)))
+}

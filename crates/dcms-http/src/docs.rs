@@ -1,0 +1,57 @@
+//! The document to browse, without anything from the network.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Redirect};
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::Config;
+
+use crate::openapi::DOCUMENT_PATH;
+use crate::problem::{Code, Problem};
+use crate::respond::Answer;
+use crate::router::{App, BASE_PATH};
+
+static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
+    let document = format!("{BASE_PATH}{DOCUMENT_PATH}");
+    // Without this the page would ask a public service whether the document is valid.
+    Arc::new(Config::from(document).validator_url("none"))
+});
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(docs))
+}
+
+/// The files that the page is made of. Not part of the API.
+pub(crate) fn assets() -> Router {
+    Router::new()
+        .route("/docs/", get(|| file(Path(String::new()))))
+        .route("/docs/{*file}", get(file))
+}
+
+/// Browse this document
+#[utoipa::path(
+    get, path = "/docs", tag = "Operations", security(),
+    responses((
+        status = 303, description = "The page is at `/docs/`.",
+        headers(("Location" = String, description = "`/docs/`")),
+    )),
+)]
+async fn docs() -> Redirect {
+    Redirect::to("/docs/")
+}
+
+async fn file(Path(path): Path<String>) -> Answer {
+    match utoipa_swagger_ui::serve(&path, CONFIG.clone()) {
+        Ok(Some(file)) => {
+            let content_type = [(CONTENT_TYPE, file.content_type)];
+            Ok((content_type, file.bytes.into_owned()).into_response())
+        }
+        Ok(None) => Err(Problem::of(Code::NotFound)),
+        Err(error) => Err(Problem::unexpected(error.to_string())),
+    }
+}

@@ -1,0 +1,153 @@
+//! What handlers take from a request besides its body. Whatever is wrong with it becomes a problem;
+//! axum's own rejections never reach a client.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
+use axum::http::request::Parts;
+use dcms_domain::access::Actor;
+use dcms_domain::shared::{Expected, Version};
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Code, Problem};
+use crate::wire::Id;
+
+/// Who acts: put into the request by [`contract::enforce`](crate::contract::enforce), which lets
+/// nobody pass unknown but to public operations.
+pub(crate) struct Caller(pub(crate) Actor);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts
+            .extensions
+            .get()
+            .copied()
+            .map(Self)
+            .ok_or_else(|| Problem::of(Code::Unauthenticated))
+    }
+}
+
+/// The ids of the path, in its order.
+pub(crate) struct Path<const COUNT: usize>(pub(crate) [Id; COUNT]);
+
+impl<const COUNT: usize, S: Sync + Send> FromRequestParts<S> for Path<COUNT> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::malformed("The path must be UTF-8."))?;
+        let ids: Vec<Id> = params
+            .iter()
+            .map(|(name, value)| {
+                Id::parse(value).ok_or_else(|| {
+                    let detail = format!("{name} in the path must be a UUID in hyphenated form.");
+                    Problem::malformed(detail)
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        // A path with another number of ids than its handler takes is no resource of ours.
+        let ids = ids.try_into().map_err(|_| Problem::of(Code::NotFound))?;
+        Ok(Self(ids))
+    }
+}
+
+/// The query's parameters besides those of [`Paging`](crate::paging::Paging). Their names were
+/// checked by [`contract::enforce`](crate::contract::enforce).
+pub(crate) struct Query<Params>(pub(crate) Params);
+
+impl<Params: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<Params> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let axum::extract::Query(params) = axum::extract::Query::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+        Ok(Self(params))
+    }
+}
+
+/// The versions that the client agreed to change: those of `If-Match`, any without it.
+pub(crate) struct IfMatch(pub(crate) Expected);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(expected(&parts.headers)))
+    }
+}
+
+fn expected(headers: &HeaderMap) -> Expected {
+    let mut values = headers.get_all(IF_MATCH).iter().peekable();
+    if values.peek().is_none() {
+        return Expected::Any;
+    }
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    if values.iter().any(|value| value.trim() == "*") {
+        return Expected::Any;
+    }
+    // A weak tag, or one that was never given here, matches nothing.
+    let versions = values
+        .iter()
+        .flat_map(|value| value.split(','))
+        .filter_map(|tag| version_of(tag.trim()))
+        .collect();
+    Expected::OneOf(versions)
+}
+
+/// The strong entity tag of a version.
+pub(crate) fn entity_tag(version: Version) -> String {
+    format!("\"{}\"", version.get())
+}
+
+fn version_of(tag: &str) -> Option<Version> {
+    let number = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let version = Version::new(number.parse().ok()?);
+    // "+3" and "03" are the number 3, but not tags of it.
+    (entity_tag(version) == tag).then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn expected_of(values: &[&'static str]) -> Expected {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(IF_MATCH, HeaderValue::from_static(value));
+        }
+        expected(&headers)
+    }
+
+    fn one_of(versions: &[i64]) -> Expected {
+        Expected::OneOf(versions.iter().copied().map(Version::new).collect())
+    }
+
+    #[test]
+    fn if_match_lists_strong_tags_over_any_number_of_headers() {
+        assert_eq!(expected_of(&[]), Expected::Any);
+        assert_eq!(expected_of(&["*"]), Expected::Any);
+        assert_eq!(expected_of(&["\"3\""]), one_of(&[3]));
+        assert_eq!(expected_of(&["\"3\", \"4\"", "\"9\""]), one_of(&[3, 4, 9]));
+    }
+
+    #[test]
+    fn if_match_with_nothing_that_was_given_here_matches_nothing() {
+        for value in [
+            "W/\"3\"",
+            "3",
+            "\"03\"",
+            "\"+3\"",
+            "\"x\"",
+            "\"3",
+            "",
+            "\"3\"\"4\"",
+        ] {
+            assert_eq!(expected_of(&[value]), one_of(&[]), "{value}");
+        }
+    }
+}

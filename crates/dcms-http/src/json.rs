@@ -1,0 +1,365 @@
+//! Request bodies: strict JSON, held against the schema that the OpenAPI document publishes.
+//!
+//! The schema decides what is a malformed request (another type, an unknown field) and what a
+//! fault of validation (a field that is missing or null, a name that is none of the known), so that
+//! the document cannot promise what the server does not do. Decoding comes after and only converts.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method};
+use dcms_domain::shared::FaultCode;
+use futures_util::StreamExt as _;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::problem::{Code, FaultMember, Problem};
+use crate::wire;
+
+/// The largest body, in bytes.
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The content type of a merge patch, which `PATCH` takes besides plain JSON.
+pub(crate) const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
+
+/// A body that a request may carry. Implemented by [`request_bodies!`].
+pub(crate) trait RequestBody: DeserializeOwned {
+    fn schema() -> &'static BodySchema;
+}
+
+/// Makes types request bodies; each keeps its published schema at hand.
+macro_rules! request_bodies {
+    ($($body:ty),+ $(,)?) => {$(
+        impl $crate::json::RequestBody for $body {
+            fn schema() -> &'static $crate::json::BodySchema {
+                static SCHEMA: std::sync::LazyLock<$crate::json::BodySchema> =
+                    std::sync::LazyLock::new($crate::json::BodySchema::of::<$body>);
+                &SCHEMA
+            }
+        }
+    )+};
+}
+pub(crate) use request_bodies;
+
+/// A request's JSON body.
+pub(crate) struct Json<Content>(pub(crate) Content);
+
+impl<Content: RequestBody, S: Sync> FromRequest<S> for Json<Content> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        require_json(request.method(), request.headers())?;
+        let bytes = read(request.into_body()).await?;
+        decode(&bytes).map(Self)
+    }
+}
+
+fn require_json(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let essence = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or_default().trim())
+        .unwrap_or_default();
+    let accepted = essence.eq_ignore_ascii_case("application/json")
+        || (method == Method::PATCH && essence.eq_ignore_ascii_case(MERGE_PATCH_JSON));
+    if accepted {
+        return Ok(());
+    }
+    let also = if method == Method::PATCH {
+        format!(" or {MERGE_PATCH_JSON}")
+    } else {
+        String::new()
+    };
+    let detail = format!("The Content-Type must be application/json{also}.");
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut too_large = false;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Problem::malformed("The body ended before its end."))?;
+        // A client that is still sending may never see an answer given now: the rest is read,
+        // for as long as a request may take, and forgotten.
+        too_large |= bytes.len() + chunk.len() > MAX_BODY_BYTES;
+        if too_large {
+            bytes = Vec::new();
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if too_large {
+        let detail = format!("A body must have at most {MAX_BODY_BYTES} bytes.");
+        return Err(Problem::new(Code::PayloadTooLarge, detail));
+    }
+    Ok(bytes)
+}
+
+fn decode<Content: RequestBody>(bytes: &[u8]) -> Result<Content, Problem> {
+    let StrictValue(value) = serde_json::from_slice(bytes)
+        .map_err(|error| Problem::malformed(format!("The body must be JSON: {error}")))?;
+    Content::schema().check(&value)?;
+    serde_json::from_value(value)
+        .map_err(|error| Problem::malformed(format!("The body cannot be understood: {error}")))
+}
+
+/// A JSON value of which no object names a member twice.
+struct StrictValue(Value);
+
+impl<'de> Deserialize<'de> for StrictValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        StrictVisitor.deserialize(deserializer).map(Self)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct StrictVisitor;
+
+impl<'de> DeserializeSeed<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let value = members.next_value_seed(self)?;
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom("an object names a member twice"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// The published schema of a body, with the schemas it refers to.
+pub(crate) struct BodySchema {
+    root: Value,
+    referred: HashMap<String, Value>,
+}
+
+impl BodySchema {
+    /// The schema of a type.
+    pub(crate) fn of<Content: ToSchema>() -> Self {
+        let mut referred = Vec::new();
+        Content::schemas(&mut referred);
+        // A schema is made of strings, numbers and lists: writing it cannot fail.
+        let json = |schema| serde_json::to_value(schema).unwrap_or_default();
+        Self {
+            root: json(Content::schema()),
+            referred: referred
+                .into_iter()
+                .map(|(name, schema)| (format!("#/components/schemas/{name}"), json(schema)))
+                .collect(),
+        }
+    }
+
+    fn check(&self, value: &Value) -> Result<(), Problem> {
+        let mut faults = Vec::new();
+        self.check_value(value, &self.root, "", &mut faults)?;
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::invalid(faults))
+        }
+    }
+
+    /// Notes faults below `pointer`; fails when the value is not even of the schema's form.
+    fn check_value(
+        &self,
+        value: &Value,
+        schema: &Value,
+        pointer: &str,
+        faults: &mut Vec<FaultMember>,
+    ) -> Result<(), Problem> {
+        let schema = self.resolve(schema, value);
+        let type_of_value = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_i64() => "integer",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        if !types_of(schema).any(|allowed| allowed == type_of_value) {
+            let types: Vec<&str> = types_of(schema).collect();
+            let must = format!("must be of type {}", types.join(" or "));
+            return Err(misfit(pointer, &must));
+        }
+        match value {
+            Value::Object(members) => self.check_members(members, schema, pointer, faults),
+            Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+                self.check_value(
+                    item,
+                    &schema["items"],
+                    &format!("{pointer}/{index}"),
+                    faults,
+                )
+            }),
+            Value::String(text) => check_text(text, schema, pointer, faults),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        }
+    }
+
+    fn check_members(
+        &self,
+        members: &Map<String, Value>,
+        schema: &Value,
+        pointer: &str,
+        faults: &mut Vec<FaultMember>,
+    ) -> Result<(), Problem> {
+        let is_required = |name: &str| {
+            let required = schema["required"].as_array();
+            required.is_some_and(|names| names.iter().any(|required| required == name))
+        };
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        for (name, property) in properties {
+            let pointer = format!("{pointer}/{name}");
+            let must = match members.get(name) {
+                None if is_required(name) => "must be given",
+                Some(Value::Null) if !self.is_nullable(property) => "must not be null",
+                None => continue,
+                Some(value) => {
+                    self.check_value(value, property, &pointer, faults)?;
+                    continue;
+                }
+            };
+            faults.push(FaultMember {
+                pointer,
+                code: FaultCode::Required.as_str(),
+                detail: must.to_owned(),
+            });
+        }
+        let is_unknown = |name: &&String| schema["properties"].get(name.as_str()).is_none();
+        match members.keys().find(is_unknown) {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().take(64).collect();
+                Err(misfit(pointer, &format!("has no member {name:?}")))
+            }
+        }
+    }
+
+    fn is_nullable(&self, schema: &Value) -> bool {
+        types_of(self.resolve(schema, &Value::Null)).any(|allowed| allowed == "null")
+    }
+
+    /// The schema itself, behind a reference, or behind the choice between null and another.
+    fn resolve<'schema>(&'schema self, schema: &'schema Value, value: &Value) -> &'schema Value {
+        if let Some(name) = schema["$ref"].as_str() {
+            return self.referred.get(name).unwrap_or(&Value::Null);
+        }
+        let Some(choices) = schema["oneOf"].as_array() else {
+            return schema;
+        };
+        let fits = |choice: &&Value| (choice["type"] == "null") == value.is_null();
+        choices
+            .iter()
+            .find(fits)
+            .map_or(&Value::Null, |choice| self.resolve(choice, value))
+    }
+}
+
+fn types_of(schema: &Value) -> impl Iterator<Item = &str> {
+    let one = schema["type"].as_str();
+    let several = schema["type"].as_array().into_iter().flatten();
+    one.into_iter().chain(several.filter_map(Value::as_str))
+}
+
+fn check_text(
+    text: &str,
+    schema: &Value,
+    pointer: &str,
+    faults: &mut Vec<FaultMember>,
+) -> Result<(), Problem> {
+    let (well_formed, must) = match schema["format"].as_str() {
+        Some("uuid") => (
+            wire::Id::parse(text).is_some(),
+            "must be a UUID in hyphenated form",
+        ),
+        Some("date-time") => (
+            wire::Instant::parse(text).is_some(),
+            "must be an instant with an offset, such as 2026-03-29T09:00:00+02:00",
+        ),
+        Some("date") => (
+            wire::Day::parse(text).is_some(),
+            "must be a day as YYYY-MM-DD",
+        ),
+        _ => (true, ""),
+    };
+    if !well_formed {
+        return Err(misfit(pointer, must));
+    }
+    if let Some(names) = schema["enum"].as_array()
+        && !names.iter().any(|name| name == text)
+    {
+        let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+        faults.push(FaultMember {
+            pointer: pointer.to_owned(),
+            code: FaultCode::Unknown.as_str(),
+            detail: format!("must be one of {}", names.join(", ")),
+        });
+    }
+    Ok(())
+}
+
+fn misfit(pointer: &str, must: &str) -> Problem {
+    let place = if pointer.is_empty() {
+        "The body"
+    } else {
+        pointer
+    };
+    Problem::malformed(format!("{place} {must}."))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Pages of lists: `limit`, and a cursor that nobody but this server reads.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::DateTime;
+use dcms_domain::appointments::AppointmentKey;
+use dcms_domain::patients::PatientKey;
+use dcms_domain::shared::{
+    ContactId, InvoiceId, PageLimit, PageRequest, PaymentId, RoomId, ServiceId, SessionId, UserId,
+    is_sane_instant,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+/// Which page of a list is wanted.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageParams {
+    /// The most items of a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before; absent for the first page.
+    cursor: Option<String>,
+}
+
+/// A page of a list whose place is told by `Key`.
+pub(crate) struct Paging<Key>(pub(crate) PageRequest<Key>);
+
+impl<Key: Cursor, S: Sync> FromRequestParts<S> for Paging<Key> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Query(params) = Query::<PageParams>::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+        let limit = match params.limit {
+            None => PageLimit::default(),
+            Some(limit) => PageLimit::new(limit).ok_or_else(|| {
+                Problem::malformed(format!("limit must lie between 1 and {}", PageLimit::MAX))
+            })?,
+        };
+        let after = match params.cursor {
+            None => None,
+            Some(cursor) => Some(Key::decode(&cursor).ok_or_else(|| {
+                Problem::malformed("cursor must be the next_cursor of the page before")
+            })?),
+        };
+        Ok(Self(PageRequest { limit, after }))
+    }
+}
+
+/// The key of a list's last item, as bytes that a client gives back.
+pub(crate) trait Cursor: Sized {
+    fn to_bytes(&self) -> Vec<u8>;
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.to_bytes())
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        Self::from_bytes(&URL_SAFE_NO_PAD.decode(text).ok()?)
+    }
+}
+
+macro_rules! id_cursors {
+    ($($id:ty),+) => {$(
+        impl Cursor for $id {
+            fn to_bytes(&self) -> Vec<u8> {
+                Uuid::from(*self).into_bytes().to_vec()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Uuid::from_slice(bytes).ok().map(Self::from)
+            }
+        }
+    )+};
+}
+
+id_cursors!(
+    ContactId, InvoiceId, PaymentId, RoomId, ServiceId, SessionId, UserId
+);
+
+impl Cursor for PatientKey {
+    fn to_bytes(&self) -> Vec<u8> {
+        let id = Uuid::from(self.patient_id);
+        [self.rank.to_be_bytes().as_slice(), id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (rank, id) = bytes.split_first_chunk()?;
+        Some(Self {
+            rank: i32::from_be_bytes(*rank),
+            patient_id: Uuid::from_slice(id).ok()?.into(),
+        })
+    }
+}
+
+impl Cursor for AppointmentKey {
+    fn to_bytes(&self) -> Vec<u8> {
+        let id = Uuid::from(self.appointment_id);
+        let starts_at = self.starts_at.timestamp_micros().to_be_bytes();
+        [starts_at.as_slice(), id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (starts_at, id) = bytes.split_first_chunk()?;
+        let starts_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*starts_at))?;
+        Some(Self {
+            starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
+            appointment_id: Uuid::from_slice(id).ok()?.into(),
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! Patients and how to reach them.
+
+mod dto;
+mod routes;
+
+pub(crate) use routes::routes;

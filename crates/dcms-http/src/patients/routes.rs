@@ -1,0 +1,254 @@
+use axum::extract::State;
+use dcms_domain::patients::PatientKey;
+use dcms_domain::shared::ContactId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::dto::{
+    ChangeContact, ChangePatient, Contact, CreateContact, CreatePatient, Patient, PatientFilter,
+};
+use crate::extract::{Caller, IfMatch, Path, Query};
+use crate::json::Json;
+use crate::paging::{PageParams, Paging};
+use crate::respond::{Answer, created, found, nothing, ok};
+use crate::router::{App, BASE_PATH};
+use crate::wire::List;
+
+type ContactList = List<Contact>;
+type PatientList = List<Patient>;
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_patients, register_patient))
+        .routes(routes!(read_patient, change_patient, delete_patient))
+        .routes(routes!(archive_patient))
+        .routes(routes!(restore_patient))
+        .routes(routes!(list_contacts, add_contact))
+        .routes(routes!(change_contact, delete_contact))
+}
+
+/// Register a patient
+#[utoipa::path(
+    post, path = "/patients", tag = "Patients",
+    request_body = CreatePatient,
+    responses((status = 201, description = "The patient was registered.", body = Patient)),
+)]
+async fn register_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Json(body): Json<CreatePatient>,
+) -> Answer {
+    let patient = app.services.patients.register(&actor, body.into()).await?;
+    let location = format!("{BASE_PATH}/patients/{}", patient.patient_id);
+    Ok(created(
+        location,
+        Some(patient.version),
+        Patient::from(patient),
+    ))
+}
+
+/// Find patients
+///
+/// Better matches come first, then those registered earlier.
+#[utoipa::path(
+    get, path = "/patients", tag = "Patients",
+    params(PatientFilter, PageParams),
+    responses((status = 200, description = "A page of patients.", body = PatientList)),
+    extensions(("x-problems" = json!(["validation_failed"]))),
+)]
+async fn list_patients(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Query(filter): Query<PatientFilter>,
+    Paging(page): Paging<PatientKey>,
+) -> Answer {
+    let service = &app.services.patients;
+    let page = service.patients(&actor, filter.into(), page).await?;
+    Ok(ok(List::of(page, Patient::from)))
+}
+
+/// Read a patient
+#[utoipa::path(
+    get, path = "/patients/{patient_id}", tag = "Patients",
+    responses((status = 200, description = "The patient.", body = Patient)),
+)]
+async fn read_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+) -> Answer {
+    let patient = app
+        .services
+        .patients
+        .patient(&actor, patient_id.get())
+        .await?;
+    found::<_, Patient>(patient)
+}
+
+/// Change a patient
+#[utoipa::path(
+    patch, path = "/patients/{patient_id}", tag = "Patients",
+    request_body = ChangePatient,
+    responses((status = 200, description = "The changed patient.", body = Patient)),
+    extensions(("x-problems" = json!(["version_mismatch"]))),
+)]
+async fn change_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<ChangePatient>,
+) -> Answer {
+    let service = &app.services.patients;
+    let patient = service
+        .change(&actor, patient_id.get(), &expected, body.into())
+        .await?;
+    found::<_, Patient>(patient)
+}
+
+/// Delete a patient
+///
+/// Only one who never had an appointment or an invoice; archive others instead.
+#[utoipa::path(
+    delete, path = "/patients/{patient_id}", tag = "Patients",
+    responses((status = 204, description = "The patient and their contacts are gone.")),
+    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+)]
+async fn delete_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+) -> Answer {
+    let service = &app.services.patients;
+    service.delete(&actor, patient_id.get(), &expected).await?;
+    Ok(nothing())
+}
+
+/// Archive a patient
+///
+/// They keep their record and get no new appointments. Archiving one who is archived changes
+/// nothing.
+#[utoipa::path(
+    post, path = "/patients/{patient_id}/archive", tag = "Patients",
+    responses((status = 200, description = "The archived patient.", body = Patient)),
+    extensions(("x-problems" = json!(["version_mismatch"]))),
+)]
+async fn archive_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+) -> Answer {
+    let service = &app.services.patients;
+    let patient = service.archive(&actor, patient_id.get(), &expected).await?;
+    found::<_, Patient>(patient)
+}
+
+/// Take a patient out of the archive
+///
+/// Restoring one who is not archived changes nothing.
+#[utoipa::path(
+    post, path = "/patients/{patient_id}/restore", tag = "Patients",
+    responses((status = 200, description = "The restored patient.", body = Patient)),
+    extensions(("x-problems" = json!(["version_mismatch"]))),
+)]
+async fn restore_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+) -> Answer {
+    let service = &app.services.patients;
+    let patient = service.restore(&actor, patient_id.get(), &expected).await?;
+    found::<_, Patient>(patient)
+}
+
+/// List a patient's contacts
+///
+/// In the order they were made.
+#[utoipa::path(
+    get, path = "/patients/{patient_id}/contacts", tag = "Patients",
+    params(PageParams),
+    responses((status = 200, description = "A page of contacts.", body = ContactList)),
+)]
+async fn list_contacts(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    Paging(page): Paging<ContactId>,
+) -> Answer {
+    let service = &app.services.patients;
+    let page = service.contacts(&actor, patient_id.get(), page).await?;
+    Ok(ok(List::of(page, Contact::from)))
+}
+
+/// Add a contact to a patient
+#[utoipa::path(
+    post, path = "/patients/{patient_id}/contacts", tag = "Patients",
+    request_body = CreateContact,
+    responses((status = 201, description = "The contact was added.", body = Contact)),
+    extensions(("x-problems" = json!(["already_exists"]))),
+)]
+async fn add_contact(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    Json(body): Json<CreateContact>,
+) -> Answer {
+    let service = &app.services.patients;
+    let contact = service
+        .add_contact(&actor, patient_id.get(), body.into())
+        .await?;
+    let location = format!(
+        "{BASE_PATH}/patients/{}/contacts/{}",
+        contact.patient_id, contact.contact_id
+    );
+    Ok(created(
+        location,
+        Some(contact.version),
+        Contact::from(contact),
+    ))
+}
+
+/// Change a contact
+#[utoipa::path(
+    patch, path = "/patients/{patient_id}/contacts/{contact_id}", tag = "Patients",
+    request_body = ChangeContact,
+    responses((status = 200, description = "The changed contact.", body = Contact)),
+    extensions(("x-problems" = json!(["already_exists", "version_mismatch"]))),
+)]
+async fn change_contact(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id, contact_id]): Path<2>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<ChangeContact>,
+) -> Answer {
+    let (patient_id, contact_id) = (patient_id.get(), contact_id.get());
+    let service = &app.services.patients;
+    let contact = service
+        .change_contact(&actor, patient_id, contact_id, &expected, body.into())
+        .await?;
+    found::<_, Contact>(contact)
+}
+
+/// Delete a contact
+#[utoipa::path(
+    delete, path = "/patients/{patient_id}/contacts/{contact_id}", tag = "Patients",
+    responses((status = 204, description = "The contact is gone.")),
+    extensions(("x-problems" = json!(["version_mismatch"]))),
+)]
+async fn delete_contact(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id, contact_id]): Path<2>,
+    IfMatch(expected): IfMatch,
+) -> Answer {
+    let (patient_id, contact_id) = (patient_id.get(), contact_id.get());
+    let service = &app.services.patients;
+    service
+        .delete_contact(&actor, patient_id, contact_id, &expected)
+        .await?;
+    Ok(nothing())
+}

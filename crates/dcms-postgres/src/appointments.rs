@@ -1,0 +1,357 @@
+use async_trait::async_trait;
+use dcms_domain::appointments::{
+    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, Parties,
+    PartiesStanding, PlannedService, Standing, Status,
+};
+use dcms_domain::shared::{
+    AppointmentId, Instant, Page, PageRequest, Quantity, RoomId, TimeSlot, Version,
+};
+use dcms_domain::store::{Rule, StoreError};
+use uuid::Uuid;
+
+use crate::error::{known, store_error};
+use crate::session::{PgSession, require_change};
+
+/// The key of the advisory lock that whoever claims a slot holds until the transaction ends.
+///
+/// A constraint that excludes overlaps lets two transactions that insert overlapping rows at once
+/// wait for each other, until `deadlock_timeout` passes and one of them is sacrificed. `INSERT …
+/// ON CONFLICT DO NOTHING` does not: it inserts speculatively, and takes its row back instead of
+/// waiting. An UPDATE has no such form. So each INSERT and each UPDATE of an appointment shares
+/// this lock, any number of them at a time, and an UPDATE that claims a slot
+/// ([`hold_calendar`](AppointmentRepository::hold_calendar)) has it alone: it waits for whoever is
+/// at work already and then meets nobody.
+///
+/// A transaction that shares the lock must not ask to have it alone: two that do so would wait for
+/// each other.
+const CALENDAR_LOCK: i64 = 0x6463_6d73_0001;
+
+struct AppointmentRow {
+    appointment_id: Uuid,
+    patient_id: Uuid,
+    doctor_id: Uuid,
+    room_id: Option<Uuid>,
+    starts_at: Instant,
+    ends_at: Instant,
+    status: String,
+    notes: Option<String>,
+    overbook_reason: Option<String>,
+    cancel_reason: Option<String>,
+    version: i64,
+    created_at: Instant,
+    updated_at: Instant,
+    service_ids: Vec<Uuid>,
+    quantities: Vec<i32>,
+}
+
+impl TryFrom<AppointmentRow> for Appointment {
+    type Error = StoreError;
+
+    fn try_from(row: AppointmentRow) -> Result<Self, StoreError> {
+        let planned = |(service_id, pieces): (Uuid, i32)| {
+            Ok(PlannedService {
+                service_id: service_id.into(),
+                quantity: known(Quantity::new(i64::from(pieces)), "appointment_services.qty")?,
+            })
+        };
+        Ok(Self {
+            appointment_id: row.appointment_id.into(),
+            patient_id: row.patient_id.into(),
+            doctor_id: row.doctor_id.into(),
+            room_id: row.room_id.map(RoomId::from),
+            slot: known(
+                TimeSlot::new(row.starts_at, row.ends_at).ok(),
+                "appointments.ends_at",
+            )?,
+            status: known(Status::from_name(&row.status), "appointments.status")?,
+            notes: row.notes,
+            services: row
+                .service_ids
+                .into_iter()
+                .zip(row.quantities)
+                .map(planned)
+                .collect::<Result<_, StoreError>>()?,
+            overbook_reason: row.overbook_reason,
+            cancel_reason: row.cancel_reason,
+            version: Version::new(row.version),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// Appointments with what is planned for them, in one query: `$rows` selects them, and what is
+/// planned is looked up for those rows only.
+macro_rules! select_appointments {
+    ($rows:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            AppointmentRow,
+            "SELECT appointment_id, patient_id, doctor_id, room_id, starts_at, ends_at, status,
+                notes, overbook_reason, cancel_reason, version, created_at, updated_at,
+                coalesce(service_ids, '{}') AS \"service_ids!\",
+                coalesce(quantities, '{}') AS \"quantities!\"
+            FROM (" + $rows + ") AS appointment
+            CROSS JOIN LATERAL (
+                SELECT array_agg(service_id ORDER BY position) AS service_ids,
+                    array_agg(qty ORDER BY position) AS quantities
+                FROM appointment_services
+                WHERE appointment_services.appointment_id = appointment.appointment_id
+            ) AS planned
+            ORDER BY starts_at, appointment_id",
+            $($argument),+
+        )
+    };
+}
+
+/// The planned services as columns: PostgreSQL turns them into rows with `UNNEST`.
+fn planned_columns(services: &[PlannedService]) -> (Vec<Uuid>, Vec<i32>) {
+    services
+        .iter()
+        .map(|planned| (Uuid::from(planned.service_id), planned.quantity.get()))
+        .unzip()
+}
+
+#[async_trait]
+impl AppointmentRepository for PgSession {
+    async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError> {
+        let row = sqlx::query!(
+            "SELECT
+                (SELECT archived_at IS NULL FROM patients WHERE patient_id = $1) AS patient,
+                (SELECT is_active AND 'doctor' = ANY (roles) FROM users WHERE user_id = $2)
+                    AS doctor,
+                (SELECT is_active FROM rooms WHERE room_id = $3) AS room",
+            Uuid::from(parties.patient_id),
+            Uuid::from(parties.doctor_id),
+            parties.room_id.map(Uuid::from),
+        )
+        .fetch_one(self.connection())
+        .await
+        .map_err(store_error)?;
+        let standing = |available| match available {
+            None => Standing::Unknown,
+            Some(false) => Standing::NotAvailable,
+            Some(true) => Standing::Available,
+        };
+        Ok(PartiesStanding {
+            patient: standing(row.patient),
+            doctor: standing(row.doctor),
+            room: match parties.room_id {
+                Some(_) => standing(row.room),
+                None => Standing::Available,
+            },
+        })
+    }
+
+    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+        let (service_ids, quantities) = planned_columns(&appointment.services);
+        // See CALENDAR_LOCK for the first and the second part. What ON CONFLICT compares with is
+        // the newest state, not that of when the statement began to wait for the lock.
+        let booked = sqlx::query_scalar!(
+            "WITH calendar AS MATERIALIZED (
+                SELECT pg_advisory_xact_lock_shared($1)
+            ), booked AS (
+                INSERT INTO appointments (
+                    appointment_id, patient_id, doctor_id, room_id, starts_at, ends_at, status,
+                    notes, overbook_reason, cancel_reason, version, created_at, updated_at
+                )
+                SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM calendar
+                ON CONFLICT DO NOTHING
+                RETURNING appointment_id
+            ), planned AS (
+                INSERT INTO appointment_services (appointment_id, position, service_id, qty)
+                SELECT appointment_id, position - 1, service_id, qty
+                FROM booked CROSS JOIN UNNEST($15::uuid[], $16::integer[])
+                    WITH ORDINALITY AS line (service_id, qty, position)
+            )
+            SELECT EXISTS (SELECT FROM booked) AS \"booked!\"",
+            CALENDAR_LOCK,
+            Uuid::from(appointment.appointment_id),
+            Uuid::from(appointment.patient_id),
+            Uuid::from(appointment.doctor_id),
+            appointment.room_id.map(Uuid::from),
+            appointment.slot.starts_at(),
+            appointment.slot.ends_at(),
+            appointment.status.as_str(),
+            appointment.notes,
+            appointment.overbook_reason,
+            appointment.cancel_reason,
+            appointment.version.get(),
+            appointment.created_at,
+            appointment.updated_at,
+            &service_ids,
+            &quantities,
+        )
+        .fetch_one(self.connection())
+        .await
+        .map_err(store_error)?;
+        if booked {
+            Ok(())
+        } else {
+            Err(self.why_not_booked(appointment).await?)
+        }
+    }
+
+    async fn get(
+        &mut self,
+        appointment_id: AppointmentId,
+    ) -> Result<Option<Appointment>, StoreError> {
+        select_appointments!(
+            "SELECT * FROM appointments WHERE appointment_id = $1",
+            Uuid::from(appointment_id),
+        )
+        .fetch_optional(self.connection())
+        .await
+        .map_err(store_error)?
+        .map(Appointment::try_from)
+        .transpose()
+    }
+
+    async fn hold_calendar(&mut self) -> Result<(), StoreError> {
+        // A statement of its own: the next one then sees what was committed while this one waited.
+        sqlx::query!("SELECT pg_advisory_xact_lock($1)", CALENDAR_LOCK)
+            .execute(self.connection())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+        let (service_ids, quantities) = planned_columns(&appointment.services);
+        // Those that claim no slot share the lock too: they write new index entries, which one
+        // that claims a slot would wait for. The two statements about what is planned touch
+        // different positions, so it does not matter which one PostgreSQL does first.
+        let changed = sqlx::query_scalar!(
+            "WITH calendar AS MATERIALIZED (
+                SELECT pg_advisory_xact_lock_shared($1)
+            ), changed AS (
+                UPDATE appointments
+                SET doctor_id = $4, room_id = $5, starts_at = $6, ends_at = $7, status = $8,
+                    notes = $9, overbook_reason = $10, cancel_reason = $11, version = $12,
+                    updated_at = $13
+                FROM calendar
+                WHERE appointment_id = $2 AND version = $3
+                RETURNING appointment_id
+            ), dropped AS (
+                DELETE FROM appointment_services USING changed
+                WHERE appointment_services.appointment_id = changed.appointment_id
+                    AND position >= cardinality($14::uuid[])
+            ), planned AS (
+                INSERT INTO appointment_services (appointment_id, position, service_id, qty)
+                SELECT appointment_id, position::integer - 1, service_id, qty
+                FROM changed CROSS JOIN UNNEST($14::uuid[], $15::integer[])
+                    WITH ORDINALITY AS line (service_id, qty, position)
+                EXCEPT
+                SELECT appointment_id, position, service_id, qty
+                FROM appointment_services WHERE appointment_id = $2
+                ON CONFLICT (appointment_id, position)
+                DO UPDATE SET service_id = excluded.service_id, qty = excluded.qty
+            )
+            SELECT EXISTS (SELECT FROM changed) AS \"changed!\"",
+            CALENDAR_LOCK,
+            Uuid::from(appointment.appointment_id),
+            appointment.version.previous().get(),
+            Uuid::from(appointment.doctor_id),
+            appointment.room_id.map(Uuid::from),
+            appointment.slot.starts_at(),
+            appointment.slot.ends_at(),
+            appointment.status.as_str(),
+            appointment.notes,
+            appointment.overbook_reason,
+            appointment.cancel_reason,
+            appointment.version.get(),
+            appointment.updated_at,
+            &service_ids,
+            &quantities,
+        )
+        .fetch_one(self.connection())
+        .await
+        .map_err(store_error)?;
+        require_change(changed)
+    }
+
+    async fn list(
+        &mut self,
+        filter: &AppointmentFilter,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<Appointment, AppointmentKey>, StoreError> {
+        // What overlaps the window started at most 24 hours, the longest slot, before it: that
+        // bounds the stretch of the index that is read.
+        let rows = select_appointments!(
+            "SELECT * FROM appointments
+            WHERE ($1::uuid IS NULL OR doctor_id = $1)
+                AND ($2::uuid IS NULL OR patient_id = $2)
+                AND ($3::uuid IS NULL OR room_id = $3)
+                AND ($4::text IS NULL OR status = $4)
+                AND starts_at > coalesce($5::timestamptz - interval '24 hours', '-infinity')
+                AND ends_at > coalesce($5, '-infinity')
+                AND starts_at < coalesce($6, timestamptz 'infinity')
+                AND ($5 < $6) IS NOT FALSE
+                AND (starts_at, appointment_id) > (
+                    coalesce($7, timestamptz '-infinity'),
+                    coalesce($8, uuid '00000000-0000-0000-0000-000000000000')
+                )
+            ORDER BY starts_at, appointment_id LIMIT $9",
+            filter.doctor_id.map(Uuid::from),
+            filter.patient_id.map(Uuid::from),
+            filter.room_id.map(Uuid::from),
+            filter.status.map(Status::as_str),
+            filter.window.from,
+            filter.window.to,
+            page.after.map(|key| key.starts_at),
+            page.after.map(|key| Uuid::from(key.appointment_id)),
+            page.rows_to_fetch(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        let appointments = rows
+            .into_iter()
+            .map(Appointment::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_rows(appointments, &page, |appointment| {
+            AppointmentKey::from(appointment)
+        }))
+    }
+}
+
+impl PgSession {
+    /// What stood in the way of a booking. When nothing does any more, the booking can be tried
+    /// again.
+    async fn why_not_booked(
+        &mut self,
+        appointment: &Appointment,
+    ) -> Result<StoreError, StoreError> {
+        let taken = sqlx::query!(
+            "WITH overlapping AS MATERIALIZED (
+                SELECT doctor_id, room_id, patient_id FROM appointments
+                WHERE (doctor_id = $1 OR room_id = $2 OR patient_id = $3)
+                    AND starts_at > $4::timestamptz - interval '24 hours'
+                    AND starts_at < $5 AND ends_at > $4
+                    AND status NOT IN ('cancelled', 'no_show')
+            )
+            SELECT EXISTS (SELECT FROM overlapping WHERE doctor_id = $1) AS \"doctor!\",
+                EXISTS (SELECT FROM overlapping WHERE room_id = $2) AS \"room!\",
+                EXISTS (SELECT FROM overlapping WHERE patient_id = $3) AS \"patient!\",
+                EXISTS (SELECT FROM appointments WHERE appointment_id = $6) AS \"id!\"",
+            Uuid::from(appointment.doctor_id),
+            appointment.room_id.map(Uuid::from),
+            Uuid::from(appointment.patient_id),
+            appointment.slot.starts_at(),
+            appointment.slot.ends_at(),
+            Uuid::from(appointment.appointment_id),
+        )
+        .fetch_one(self.connection())
+        .await
+        .map_err(store_error)?;
+        let rules = [
+            (taken.doctor, Rule::DoctorDoubleBooked),
+            (taken.room, Rule::RoomDoubleBooked),
+            (taken.patient, Rule::PatientDoubleBooked),
+            (taken.id, Rule::IdentifierTaken),
+        ];
+        Ok(rules
+            .into_iter()
+            .find(|(taken, _)| *taken)
+            .map_or(StoreError::Conflict, |(_, rule)| StoreError::Violated(rule)))
+    }
+}

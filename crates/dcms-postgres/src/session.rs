@@ -1,0 +1,90 @@
+use async_trait::async_trait;
+use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
+use dcms_domain::catalog::ServiceRepository;
+use dcms_domain::clinic::ClinicRepository;
+use dcms_domain::identity::{SessionRepository, UserRepository};
+use dcms_domain::patients::PatientRepository;
+use dcms_domain::store::{Repositories, StoreError, UnitOfWork};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgQueryResult;
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use crate::error::store_error;
+
+/// All repositories over one connection, inside a transaction or not.
+pub(crate) enum PgSession {
+    /// Each statement commits by itself.
+    Plain(PoolConnection<Postgres>),
+    /// Statements commit together. Dropped, it rolls back.
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl PgSession {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Plain(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl Repositories for PgSession {
+    fn users(&mut self) -> &mut dyn UserRepository {
+        self
+    }
+
+    fn sessions(&mut self) -> &mut dyn SessionRepository {
+        self
+    }
+
+    fn clinic(&mut self) -> &mut dyn ClinicRepository {
+        self
+    }
+
+    fn patients(&mut self) -> &mut dyn PatientRepository {
+        self
+    }
+
+    fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+
+    fn services(&mut self) -> &mut dyn ServiceRepository {
+        self
+    }
+
+    fn invoices(&mut self) -> &mut dyn InvoiceRepository {
+        self
+    }
+
+    fn payments(&mut self) -> &mut dyn PaymentRepository {
+        self
+    }
+}
+
+#[async_trait]
+impl UnitOfWork for PgSession {
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        match *self {
+            // Every statement is committed already.
+            Self::Plain(_) => Ok(()),
+            // Constraints that are deferred speak up here.
+            Self::Transaction(transaction) => transaction.commit().await.map_err(store_error),
+        }
+    }
+}
+
+/// A write that names the version it changes finds one row, or another change came first.
+pub(crate) fn require_one_row(result: &PgQueryResult) -> Result<(), StoreError> {
+    require_change(result.rows_affected() == 1)
+}
+
+/// See [`require_one_row`], for statements that tell it by a value.
+pub(crate) const fn require_change(changed: bool) -> Result<(), StoreError> {
+    if changed {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict)
+    }
+}

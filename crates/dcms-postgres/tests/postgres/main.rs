@@ -1,0 +1,9 @@
+//! The adapter on a real PostgreSQL. Each test has a database of its own.
+
+mod constraints;
+mod contention;
+mod outage;
+mod ports;
+mod schema;
+mod search;
+mod support;

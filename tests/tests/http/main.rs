@@ -1,0 +1,23 @@
+//! The server over HTTP: a file an endpoint group, all in one program because linking takes longer
+//! than running.
+
+#![expect(clippy::unwrap_used, reason = "a test panics when it fails")]
+
+mod admin;
+mod appointments;
+mod clinic;
+mod concurrency;
+mod conventions;
+mod day;
+mod hostile;
+mod identity;
+mod invoices;
+mod openapi;
+mod operations;
+mod patients;
+mod payments;
+mod roles;
+mod search;
+mod services;
+mod support;
+mod world;
