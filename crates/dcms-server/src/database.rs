@@ -22,17 +22,13 @@ impl Database {
     /// # Errors
     /// One line that says what is missing and what to do.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let (url, managed) = match &config.database_url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let data_dir = match &config.data_dir {
-                    Some(data_dir) => data_dir.clone(),
-                    None => default_data_dir()?,
-                };
-                let postgres = LocalPostgres::start(&data_dir).await?;
-                postgres.ensure_database(DATABASE_NAME).await?;
-                (postgres.url(DATABASE_NAME), Some(postgres))
-            }
+        let (url, managed) = if let Some(url) = &config.database_url {
+            (url.clone(), None)
+        } else {
+            let data_dir = config.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+            let postgres = LocalPostgres::start(&data_dir).await?;
+            postgres.ensure_database(DATABASE_NAME).await?;
+            (postgres.url(DATABASE_NAME), Some(postgres))
         };
         let store = Arc::new(PostgresStore::connect(&url).await?);
         Ok(Self { store, managed })

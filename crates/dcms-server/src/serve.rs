@@ -100,7 +100,7 @@ pub async fn run(
         tokio::time::sleep(DRAIN_LIMIT).await;
     };
     tokio::select! {
-        served = server => served.context("the server stopped"),
+        ended = server => ended.context("the server stopped"),
         () = limit => anyhow::bail!("requests in flight did not finish in time"),
     }
 }

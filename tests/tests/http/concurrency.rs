@@ -10,13 +10,15 @@ use dcms_tests::{Answer, Client, Server, fresh_database};
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::invoices::sequence;
 use crate::support::{Clinic, assert_unchanged, book, booking, etag, items, pay, url, with};
 
 const VISITS: &str = "/api/v1/appointments";
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How many connections to the database the server has.
+const SERVED_AT_A_TIME: usize = 16;
 
 /// A server on a database that leaves deadlocks alone.
 async fn start() -> Server {
@@ -41,10 +43,29 @@ async fn start() -> Server {
 }
 
 /// Sends all requests at once; their answers in order, none of which is the server's fault.
-async fn at_once(requests: Vec<RequestBuilder>) -> Vec<Answer> {
-    let tasks = requests
+///
+/// The database keeps everybody from changing the table until as many as the server lets in at a
+/// time want to; then all of them do, at the same moment.
+async fn at_once(server: &Server, table: &str, requests: Vec<RequestBuilder>) -> Vec<Answer> {
+    let crowd = i64::try_from(requests.len().min(SERVED_AT_A_TIME)).unwrap();
+    let mut gate = PgConnection::connect(server.database_url()).await.unwrap();
+    let mut gate = gate.begin().await.unwrap();
+    let close = format!("LOCK TABLE {table} IN EXCLUSIVE MODE");
+    sqlx::query(AssertSqlSafe(close))
+        .execute(&mut *gate)
+        .await
+        .unwrap();
+    let tasks: Vec<_> = requests
         .into_iter()
-        .map(|request| tokio::spawn(Answer::of(request)));
+        .map(|request| tokio::spawn(Answer::of(request)))
+        .collect();
+    soon(async {
+        while waiting(&mut gate).await < crowd {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    gate.commit().await.unwrap();
     let answers = soon(join_all(tasks)).await;
     let answers: Vec<Answer> = answers
         .into_iter()
@@ -54,6 +75,17 @@ async fn at_once(requests: Vec<RequestBuilder>) -> Vec<Answer> {
         assert!(!answer.status.is_server_error(), "{answer:?}");
     }
     answers
+}
+
+/// How many connections to the database wait for a lock.
+async fn waiting(connection: &mut PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
 }
 
 /// What the work gives, unless it waits for something that never comes.
@@ -142,7 +174,7 @@ async fn of_48_clients_at_one_slot_one_gets_it() {
             }
             post(admin, VISITS, &body)
         });
-        let answers = at_once(requests.collect()).await;
+        let answers = at_once(&server, "appointments", requests.collect()).await;
         assert_eq!(
             count(&answers, 201, 409, "appointment_overlap"),
             1,
@@ -169,7 +201,7 @@ async fn of_a_chain_of_overlapping_slots_nobody_is_refused_for_nothing() {
             })
             .collect();
         let requests = bodies.iter().map(|body| post(&clinic.desk, VISITS, body));
-        let answers = at_once(requests.collect()).await;
+        let answers = at_once(&clinic.server, "appointments", requests.collect()).await;
         let booked = count(&answers, 201, 409, "appointment_overlap");
         assert!(
             (11..=16).contains(&booked),
@@ -186,7 +218,8 @@ async fn of_a_chain_of_overlapping_slots_nobody_is_refused_for_nothing() {
 }
 
 /// Reschedules each visit to its slot, all at once; the answers. Whoever is refused stays.
-async fn move_all(client: &Client, moves: &[(String, Value)]) -> Vec<Answer> {
+async fn move_all(clinic: &Clinic, moves: &[(String, Value)]) -> Vec<Answer> {
+    let client = &clinic.desk;
     let paths: Vec<String> = moves
         .iter()
         .map(|(id, _)| format!("{VISITS}/{id}"))
@@ -196,7 +229,7 @@ async fn move_all(client: &Client, moves: &[(String, Value)]) -> Vec<Answer> {
         .iter()
         .zip(moves)
         .map(|(path, (_, slot))| post(client, &format!("{path}/reschedule"), slot));
-    let answers = at_once(requests.collect()).await;
+    let answers = at_once(&clinic.server, "appointments", requests.collect()).await;
     count(&answers, 200, 409, "appointment_overlap");
     for ((path, before), answer) in paths.iter().zip(&before).zip(&answers) {
         let now = if answer.status == 200 { answer } else { before };
@@ -219,7 +252,7 @@ async fn two_visits_that_swap_slots_are_both_in_each_others_way() {
             moves.push((visit, slot(&day, to, 60)));
         }
     }
-    for answer in move_all(&clinic.desk, &moves).await {
+    for answer in move_all(&clinic, &moves).await {
         answer.assert_problem(409, "appointment_overlap");
     }
 }
@@ -237,7 +270,7 @@ async fn of_two_visits_that_move_to_overlapping_slots_one_arrives() {
             moves.push((visit, slot(&day, to, 60)));
         }
     }
-    let answers = move_all(&clinic.desk, &moves).await;
+    let answers = move_all(&clinic, &moves).await;
     for pair in answers.chunks(2) {
         assert_eq!(count(pair, 200, 409, "appointment_overlap"), 1, "{pair:?}");
     }
@@ -280,7 +313,7 @@ async fn visits_that_cross_each_other_on_different_resources_do_not_wait_for_eac
         moves.push((visit, with(slot(&day, 615, 60), &target)));
     }
     for _ in 0..3 {
-        let answers = move_all(&clinic.desk, &moves).await;
+        let answers = move_all(&clinic, &moves).await;
         assert!(answers.iter().any(|answer| answer.status == 200));
     }
 }
@@ -304,7 +337,7 @@ async fn moves_and_bookings_for_the_same_slots_do_not_deadlock() {
         let booking = with(slot("2030-01-01", number * 60 + 20, 30), &parties(1));
         requests.push(post(&clinic.desk, VISITS, &booking));
     }
-    for answer in at_once(requests).await {
+    for answer in at_once(&clinic.server, "appointments", requests).await {
         if !answer.status.is_success() {
             answer.assert_problem(409, "appointment_overlap");
         }
@@ -336,7 +369,7 @@ async fn whoever_comes_after_all_and_whoever_books_the_slot_do_not_both_get_it()
         );
         requests.push(post(&clinic.desk, VISITS, &other));
     }
-    let answers = at_once(requests).await;
+    let answers = at_once(&clinic.server, "appointments", requests).await;
     for pair in answers.chunks(2) {
         let won = pair
             .iter()
@@ -357,6 +390,8 @@ async fn of_32_payments_of_300_on_1000_three_are_taken() {
     let path = format!("{invoice}/payments");
     let cash = json!({"amount_cents": 300, "method": "cash"});
     let answers = at_once(
+        &clinic.server,
+        "invoices",
         vec![(); 32]
             .iter()
             .map(|()| post(&clinic.desk, &path, &cash))
@@ -379,6 +414,8 @@ async fn of_32_refunds_of_300_of_1000_three_are_given() {
     let (admin, path) = (clinic.server.admin(), format!("{payment}/refunds"));
     let back = json!({"amount_cents": 300, "reason": "Overcharged"});
     let answers = at_once(
+        &clinic.server,
+        "invoices",
         vec![(); 32]
             .iter()
             .map(|()| post(admin, &path, &back))
@@ -410,7 +447,7 @@ async fn payments_and_refunds_of_one_invoice_take_turns() {
         ));
         requests.push(post(admin, &format!("{invoice}/payments"), &cash));
     }
-    let answers = at_once(requests).await;
+    let answers = at_once(&clinic.server, "invoices", requests).await;
     let (mut paid, mut refunded) = (1000, 0);
     for answer in &answers {
         match (answer.status.as_u16(), answer.body.get("refund")) {
@@ -456,7 +493,7 @@ async fn an_invoice_is_paid_or_void_never_both() {
             &json!({"reason": "Wrong patient"}),
         ));
     }
-    let answers = at_once(requests).await;
+    let answers = at_once(&clinic.server, "invoices", requests).await;
     for (invoice, pair) in invoices.iter().zip(answers.chunks(2)) {
         let now = admin.get(invoice).await;
         if pair[0].status == 201 {
@@ -479,7 +516,7 @@ async fn a_draft_is_issued_or_deleted_never_both() {
         let issue = act(&clinic.desk, &format!("{draft}/issue"));
         [issue, clinic.desk.request(Method::DELETE, draft)]
     });
-    let answers = at_once(requests.collect()).await;
+    let answers = at_once(&clinic.server, "invoices", requests.collect()).await;
     let mut numbers = BTreeSet::new();
     for (draft, pair) in drafts.iter().zip(answers.chunks(2)) {
         let now = clinic.desk.get(draft).await;
@@ -514,7 +551,7 @@ async fn numbers_of_24_issuers_at_once_have_no_gaps() {
             &format!("/api/v1/invoices/{empty}/issue"),
         ));
     }
-    let answers = at_once(requests).await;
+    let answers = at_once(&clinic.server, "invoices", requests).await;
     assert_eq!(count(&answers, 200, 422, "invoice_empty"), 24);
     let issued = answers.iter().filter(|answer| answer.status == 200);
     let numbers: BTreeSet<i64> = issued.map(sequence).collect();
@@ -526,6 +563,8 @@ async fn issuing_one_draft_twice_at_once_gives_one_number() {
     let clinic = Clinic::on(start().await).await;
     let path = format!("{}/issue", clinic.draft(1000).await);
     let answers = at_once(
+        &clinic.server,
+        "invoices",
         vec![(); 8]
             .iter()
             .map(|()| act(&clinic.desk, &path))
@@ -551,7 +590,7 @@ async fn of_primary_contacts_made_at_once_one_remains() {
                 &json!({"type": "phone", "value": value, "is_primary": true}),
             )
         });
-        for answer in at_once(requests.collect()).await {
+        for answer in at_once(&server, "patient_contacts", requests.collect()).await {
             assert_eq!(answer.status, 201, "{answer:?}");
         }
         let list = admin.get(&contacts).await;
@@ -593,18 +632,27 @@ async fn patches_at_once_all_count_and_of_those_with_the_same_if_match_one() {
         |number| json!({"items": [{"description": "Line", "unit_price_cents": number, "qty": 1}]});
     let minutes: fn(i64) -> Value = |number| json!({"default_slot_minutes": number + 10});
     let resources = [
-        (format!("/api/v1/patients/{}", clinic.patient), notes),
-        (format!("{VISITS}/{visit}"), notes),
         (
+            "patients",
+            format!("/api/v1/patients/{}", clinic.patient),
+            notes,
+        ),
+        ("appointments", format!("{VISITS}/{visit}"), notes),
+        (
+            "services",
             format!("/api/v1/services/{}", server.service("F1", 100).await),
             price,
         ),
-        (format!("/api/v1/rooms/{}", server.room("Room").await), name),
-        (clinic.draft(100).await, line),
-        ("/api/v1/clinic".to_owned(), minutes),
+        (
+            "rooms",
+            format!("/api/v1/rooms/{}", server.room("Room").await),
+            name,
+        ),
+        ("invoices", clinic.draft(100).await, line),
+        ("clinic_settings", "/api/v1/clinic".to_owned(), minutes),
     ];
-    for (path, change) in resources {
-        let answers = at_once(changes(admin, &path, None, change)).await;
+    for (table, path, change) in resources {
+        let answers = at_once(server, table, changes(admin, &path, None, change)).await;
         assert_eq!(count(&answers, 200, 412, "version_mismatch"), 16, "{path}");
         // Each was a version of its own, and one of them is what remains.
         let tags: BTreeSet<String> = answers.iter().map(etag).collect();
@@ -615,7 +663,12 @@ async fn patches_at_once_all_count_and_of_those_with_the_same_if_match_one() {
             "{path}: {now:?}"
         );
 
-        let answers = at_once(changes(admin, &path, Some(&etag(&now)), change)).await;
+        let answers = at_once(
+            server,
+            table,
+            changes(admin, &path, Some(&etag(&now)), change),
+        )
+        .await;
         assert_eq!(count(&answers, 200, 412, "version_mismatch"), 1, "{path}");
         let winner = answers.iter().find(|answer| answer.status == 200).unwrap();
         assert_unchanged(admin, &path, winner).await;

@@ -45,15 +45,43 @@ pub(super) fn rank<'contacts>(
 }
 
 fn contact_rank(contact: &Contact, query: &str) -> Option<i32> {
-    let (value, wanted) = match contact.contact_type {
-        ContactType::Phone => (digits(&contact.value), phone_digits(query)?),
-        ContactType::Email => (contact.value.to_lowercase(), query.to_lowercase()),
-    };
-    if value.starts_with(&wanted) {
+    match contact.contact_type {
+        ContactType::Phone => phone_rank(&digits(&contact.value), query),
+        ContactType::Email => part_rank(&contact.value.to_lowercase(), &query.to_lowercase()),
+    }
+}
+
+fn part_rank(value: &str, part: &str) -> Option<i32> {
+    if value.starts_with(part) {
         Some(START)
     } else {
-        value.contains(&wanted).then_some(PART)
+        value.contains(part).then_some(PART)
     }
+}
+
+/// `+49 171 …`, `0049 171 …` and `0171 …` are one number; a country's code has one to three digits.
+fn phone_rank(number: &str, query: &str) -> Option<i32> {
+    let wanted = phone_digits(query)?;
+    let after_code = |number: &str, rest: &str| {
+        (1..=3).any(|code| {
+            number
+                .get(code..)
+                .is_some_and(|number| number.starts_with(rest))
+        })
+    };
+    let is_same = if let Some(wanted) = wanted.strip_prefix("00") {
+        return phone_rank(number, &format!("+{wanted}"));
+    } else if let Some(rest) = wanted.strip_prefix('0') {
+        !number.starts_with('0') && after_code(number, rest)
+    } else {
+        let national = number.strip_prefix('0').unwrap_or_default();
+        query.starts_with('+')
+            && (1..=3).any(|code| {
+                let rest = wanted.get(code..).filter(|rest| rest.len() >= 3);
+                rest.is_some_and(|rest| national.starts_with(rest))
+            })
+    };
+    part_rank(number, &wanted).max(is_same.then_some(START))
 }
 
 fn digits(text: &str) -> String {
