@@ -45,7 +45,10 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         Arc::new(SystemIds),
         draining.clone(),
     );
-    print_welcome(config, &listener)?;
+    if let Err(error) = print_welcome(config, &listener) {
+        // Nobody has to read it.
+        tracing::warn!(%error, "the welcome was not printed");
+    }
     let served = run(listener, router, draining, stop_signal()).await;
     let closed = database.close().await;
     served.and(closed)
@@ -121,7 +124,7 @@ async fn stop_signal() -> Duration {
     }
 }
 
-fn print_welcome(config: &Config, listener: &TcpListener) -> anyhow::Result<()> {
+fn print_welcome(config: &Config, listener: &TcpListener) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "DCMS serves on http://{address}/api/v1")?;

@@ -77,11 +77,12 @@ async fn at_once(server: &Server, table: &str, requests: Vec<RequestBuilder>) ->
     answers
 }
 
-/// How many connections to the database wait for a lock.
+/// How many connections to the database wait for a lock on a table, or one of the server's own making.
 async fn waiting(connection: &mut PgConnection) -> i64 {
     sqlx::query_scalar(
-        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-        WHERE NOT granted AND datname = current_database()",
+        "SELECT count(*) FROM pg_locks
+        WHERE NOT granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     )
     .fetch_one(connection)
     .await
