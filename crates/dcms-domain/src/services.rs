@@ -9,6 +9,7 @@ use crate::clinic::ClinicService;
 use crate::identity::{IdentityService, PasswordHasher, Secret, TokenSource};
 use crate::patients::PatientService;
 use crate::shared::Ports;
+use crate::store::Rehearsal;
 
 /// One service a context: what a program that offers the whole clinic holds.
 pub struct Services {
@@ -24,6 +25,16 @@ pub struct Services {
     pub catalog: CatalogService,
     /// Invoices, payments and refunds.
     pub billing: BillingService,
+    ingredients: Ingredients,
+}
+
+/// What the services were made of, to make others of it.
+#[derive(Clone)]
+struct Ingredients {
+    ports: Ports,
+    hasher: Arc<dyn PasswordHasher>,
+    tokens: Arc<dyn TokenSource>,
+    refused_passwords: Vec<Secret>,
 }
 
 impl Services {
@@ -35,13 +46,38 @@ impl Services {
         tokens: Arc<dyn TokenSource>,
         refused_passwords: Vec<Secret>,
     ) -> Self {
+        Self::of(Ingredients {
+            ports: ports.clone(),
+            hasher,
+            tokens,
+            refused_passwords,
+        })
+    }
+
+    /// The same services, which refuse what these refuse and never keep anything: for telling
+    /// everything that is wrong with a command that is known to be incomplete.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let mut ingredients = self.ingredients.clone();
+        ingredients.ports.store = Arc::new(Rehearsal::of(ingredients.ports.store));
+        Self::of(ingredients)
+    }
+
+    fn of(ingredients: Ingredients) -> Self {
+        let Ingredients {
+            ports,
+            hasher,
+            tokens,
+            refused_passwords,
+        } = ingredients.clone();
         Self {
             identity: IdentityService::new(ports.clone(), hasher, tokens, refused_passwords),
             clinic: ClinicService::new(ports.clone()),
             patients: PatientService::new(ports.clone()),
             appointments: AppointmentService::new(ports.clone()),
             catalog: CatalogService::new(ports.clone()),
-            billing: BillingService::new(ports.clone()),
+            billing: BillingService::new(ports),
+            ingredients,
         }
     }
 }

@@ -104,7 +104,10 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
 fn decode<Content: RequestBody>(bytes: &[u8]) -> Result<Content, Problem> {
     let StrictValue(value) = serde_json::from_slice(bytes)
         .map_err(|error| Problem::malformed(format!("The body must be JSON: {error}")))?;
-    Content::schema().check(&value)?;
+    let gaps = Content::schema().check(&value)?;
+    if !gaps.is_empty() {
+        return Err(Problem::incomplete(gaps, value));
+    }
     serde_json::from_value(value)
         .map_err(|error| Problem::malformed(format!("The body cannot be understood: {error}")))
 }
@@ -180,6 +183,35 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 }
 
+/// A place in a body that is empty or says nothing known, and what could stand there.
+pub(crate) struct Gap {
+    pub(crate) fault: FaultMember,
+    filler: Value,
+}
+
+/// Fills the gaps of a body, so that the rest of it can be looked at.
+pub(crate) fn filled(mut body: Value, gaps: &[Gap]) -> Value {
+    for gap in gaps {
+        let (parent, name) = gap.fault.pointer.rsplit_once('/').unwrap_or_default();
+        match body.pointer_mut(parent) {
+            Some(Value::Object(members)) => {
+                members.insert(name.to_owned(), gap.filler.clone());
+            }
+            Some(Value::Array(items)) => {
+                if let Some(item) = name
+                    .parse()
+                    .ok()
+                    .and_then(|index: usize| items.get_mut(index))
+                {
+                    *item = gap.filler.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+    body
+}
+
 /// The published schema of a body, with the schemas it refers to.
 pub(crate) struct BodySchema {
     root: Value,
@@ -202,23 +234,19 @@ impl BodySchema {
         }
     }
 
-    fn check(&self, value: &Value) -> Result<(), Problem> {
-        let mut faults = Vec::new();
-        self.check_value(value, &self.root, "", &mut faults)?;
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(faults))
-        }
+    fn check(&self, value: &Value) -> Result<Vec<Gap>, Problem> {
+        let mut gaps = Vec::new();
+        self.check_value(value, &self.root, "", &mut gaps)?;
+        Ok(gaps)
     }
 
-    /// Notes faults below `pointer`; fails when the value is not even of the schema's form.
+    /// Notes gaps below `pointer`; fails when the value is not even of the schema's form.
     fn check_value(
         &self,
         value: &Value,
         schema: &Value,
         pointer: &str,
-        faults: &mut Vec<FaultMember>,
+        gaps: &mut Vec<Gap>,
     ) -> Result<(), Problem> {
         let schema = self.resolve(schema, value);
         let type_of_value = match value {
@@ -236,16 +264,11 @@ impl BodySchema {
             return Err(misfit(pointer, &must));
         }
         match value {
-            Value::Object(members) => self.check_members(members, schema, pointer, faults),
+            Value::Object(members) => self.check_members(members, schema, pointer, gaps),
             Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-                self.check_value(
-                    item,
-                    &schema["items"],
-                    &format!("{pointer}/{index}"),
-                    faults,
-                )
+                self.check_value(item, &schema["items"], &format!("{pointer}/{index}"), gaps)
             }),
-            Value::String(text) => check_text(text, schema, pointer, faults),
+            Value::String(text) => check_text(text, schema, pointer, gaps),
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
         }
     }
@@ -255,7 +278,7 @@ impl BodySchema {
         members: &Map<String, Value>,
         schema: &Value,
         pointer: &str,
-        faults: &mut Vec<FaultMember>,
+        gaps: &mut Vec<Gap>,
     ) -> Result<(), Problem> {
         let is_required = |name: &str| {
             let required = schema["required"].as_array();
@@ -269,14 +292,17 @@ impl BodySchema {
                 Some(Value::Null) if !self.is_nullable(property) => "must not be null",
                 None => continue,
                 Some(value) => {
-                    self.check_value(value, property, &pointer, faults)?;
+                    self.check_value(value, property, &pointer, gaps)?;
                     continue;
                 }
             };
-            faults.push(FaultMember {
-                pointer,
-                code: FaultCode::Required.as_str(),
-                detail: must.to_owned(),
+            gaps.push(Gap {
+                fault: FaultMember {
+                    pointer,
+                    code: FaultCode::Required.as_str(),
+                    detail: must.to_owned(),
+                },
+                filler: self.filler(property),
             });
         }
         let is_unknown = |name: &&String| schema["properties"].get(name.as_str()).is_none();
@@ -286,6 +312,24 @@ impl BodySchema {
                 let name: String = name.chars().take(64).collect();
                 Err(misfit(pointer, &format!("has no member {name:?}")))
             }
+        }
+    }
+
+    /// A value of the schema's form. Where it can, it is one that no service accepts.
+    fn filler(&self, schema: &Value) -> Value {
+        let schema = self.resolve(schema, &Value::Bool(true));
+        if let Some(name) = schema["enum"].get(0) {
+            return name.clone();
+        }
+        match (types_of(schema).next(), schema["format"].as_str()) {
+            (Some("string"), Some("uuid")) => uuid::Uuid::nil().to_string().into(),
+            (Some("string"), Some("date-time")) => "1800-01-01T00:00:00Z".into(),
+            (Some("string"), Some("date")) => "1800-01-01".into(),
+            (Some("string"), _) => "".into(),
+            (Some("integer"), _) => i64::MIN.into(),
+            (Some("boolean"), _) => false.into(),
+            (Some("array"), _) => Value::Array(Vec::new()),
+            _ => Value::Null,
         }
     }
 
@@ -319,7 +363,7 @@ fn check_text(
     text: &str,
     schema: &Value,
     pointer: &str,
-    faults: &mut Vec<FaultMember>,
+    gaps: &mut Vec<Gap>,
 ) -> Result<(), Problem> {
     let (well_formed, must) = match schema["format"].as_str() {
         Some("uuid") => (
@@ -343,10 +387,13 @@ fn check_text(
         && !names.iter().any(|name| name == text)
     {
         let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-        faults.push(FaultMember {
-            pointer: pointer.to_owned(),
-            code: FaultCode::Unknown.as_str(),
-            detail: format!("must be one of {}", names.join(", ")),
+        gaps.push(Gap {
+            fault: FaultMember {
+                pointer: pointer.to_owned(),
+                code: FaultCode::Unknown.as_str(),
+                detail: format!("must be one of {}", names.join(", ")),
+            },
+            filler: names.first().copied().into(),
         });
     }
     Ok(())

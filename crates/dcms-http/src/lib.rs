@@ -7,6 +7,7 @@
 //! - `respond`, `problem`: what they answer, and the one answer to whatever goes wrong.
 //! - `wire`: how ids, instants, days and names look; the domain knows nothing of JSON.
 //! - `openapi`, `examples`, `docs`: the document, and the page to browse it.
+//! - `rehearsal`: all faults at once, also when parts of a body are missing.
 //! - `middleware`: what every answer has in common.
 
 mod appointments;
@@ -25,6 +26,7 @@ mod operations;
 mod paging;
 mod patients;
 mod problem;
+mod rehearsal;
 mod respond;
 mod router;
 mod wire;

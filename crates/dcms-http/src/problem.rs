@@ -15,7 +15,10 @@ use dcms_domain::identity::{HashError, IdentityError};
 use dcms_domain::shared::{Cents, CommonError, FaultCode, Faults, MoneyOverflow};
 use dcms_domain::store::{NotReady, Rule, StoreError};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
+
+use crate::json::{Gap, filled};
 
 /// What `Content-Type` a problem has.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -184,6 +187,8 @@ pub(crate) struct Problem {
     members: Box<Members>,
     /// What caused it; for the log, never for the client.
     source: Option<Arc<dyn Error + Send + Sync>>,
+    /// The request's body with its gaps filled, when gaps are what is wrong with it.
+    filled_body: Option<Arc<Value>>,
 }
 
 impl Problem {
@@ -193,6 +198,7 @@ impl Problem {
             detail: detail.into(),
             members: Box::default(),
             source: None,
+            filled_body: None,
         }
     }
 
@@ -222,6 +228,39 @@ impl Problem {
             "See errors for each fault.",
             members,
         )
+    }
+
+    /// A body with gaps. What else is wrong with it is found out by [`crate::rehearsal`].
+    pub(crate) fn incomplete(gaps: Vec<Gap>, body: Value) -> Self {
+        let filled_body = Some(Arc::new(filled(body, &gaps)));
+        Self {
+            filled_body,
+            ..Self::invalid(gaps.into_iter().map(|gap| gap.fault).collect())
+        }
+    }
+
+    /// The body with its gaps filled, when gaps are what is wrong with it.
+    pub(crate) fn filled_body(&self) -> Option<&Value> {
+        self.filled_body.as_deref()
+    }
+
+    /// This problem in the light of how the request with its gaps filled was refused: a refusal
+    /// that comes before validation stands for it, and faults besides the gaps are added.
+    pub(crate) fn completed_by(mut self, rehearsed: Self) -> Self {
+        match rehearsed.code {
+            Code::Forbidden | Code::NotFound | Code::VersionMismatch => rehearsed,
+            Code::ValidationFailed => {
+                let gaps = self.members.errors.get_or_insert_default();
+                let found = rehearsed.members.errors.unwrap_or_default();
+                let is_gap =
+                    |fault: &FaultMember| gaps.iter().any(|gap| gap.pointer == fault.pointer);
+                let more: Vec<_> = found.into_iter().filter(|fault| !is_gap(fault)).collect();
+                gaps.extend(more);
+                self
+            }
+            // The request would have come further than to its faults: there are no more.
+            _ => self,
+        }
     }
 
     /// One fault that has a code of the HTTP layer's own.

@@ -14,7 +14,7 @@ use crate::contract::{self, contract_of};
 use crate::operations::Draining;
 use crate::{
     appointments, billing, catalog, clinic, docs, identity, middleware, openapi, operations,
-    patients,
+    patients, rehearsal,
 };
 
 /// The path under which the API lives.
@@ -52,6 +52,11 @@ pub fn router(
     ids: Arc<dyn IdSource>,
     draining: Draining,
 ) -> Router {
+    let rehearsing = App {
+        services: Arc::new(services.rehearsal()),
+        store: Arc::clone(&store),
+        draining: draining.clone(),
+    };
     let app = App {
         services,
         store,
@@ -59,8 +64,10 @@ pub fn router(
     };
     let (routes, document) = operations().split_for_parts();
     let contract = Arc::new(contract_of(&openapi::complete(document)));
+    let rehearsal = routes.clone().with_state(rehearsing);
     routes
         .with_state(app.clone())
+        .route_layer(from_fn_with_state(rehearsal, rehearsal::complete_faults))
         .route_layer(from_fn_with_state((app, contract), contract::enforce))
         .merge(docs::assets())
         .layer(from_fn_with_state(ids, middleware::answer))

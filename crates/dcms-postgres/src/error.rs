@@ -265,3 +265,64 @@ fn meaning(code: &str, constraint: Option<&str>, message: &str) -> StoreError {
         _ => StoreError::Unexpected(source),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(code: &str, constraint: Option<&str>) -> &'static str {
+        match meaning(code, constraint, "") {
+            StoreError::Violated(Rule::ValueRefused) => "value refused",
+            StoreError::Violated(_) => "violated",
+            StoreError::Conflict => "conflict",
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Unexpected(_) => "unexpected",
+        }
+    }
+
+    #[test]
+    fn each_sqlstate_has_its_meaning() {
+        for (code, constraint, expected) in [
+            ("40001", None, "conflict"),
+            ("40P01", None, "conflict"),
+            ("23P01", Some("appointments_room_free"), "violated"),
+            ("23505", Some("users_username_key"), "violated"),
+            ("23514", Some("payments_amount_range"), "value refused"),
+            ("23505", Some("of_a_later_build"), "unexpected"),
+            ("23502", None, "unexpected"),
+            ("22021", None, "value refused"),
+            ("22008", None, "value refused"),
+            ("55P03", None, "unavailable"),
+            ("57014", None, "unavailable"),
+            ("57P01", None, "unavailable"),
+            ("57P03", None, "unavailable"),
+            ("53300", None, "unavailable"),
+            ("25006", None, "unavailable"),
+            ("25P03", None, "unavailable"),
+            ("08006", None, "unavailable"),
+            ("42P01", None, "unexpected"),
+            ("", None, "unexpected"),
+        ] {
+            assert_eq!(kind(code, constraint), expected, "{code} {constraint:?}");
+        }
+    }
+
+    #[test]
+    fn no_constraint_is_named_twice() {
+        for (index, (name, _)) in CONSTRAINTS.iter().enumerate() {
+            let others = &CONSTRAINTS[index + 1..];
+            assert!(others.iter().all(|(other, _)| other != name), "{name}");
+        }
+    }
+
+    #[test]
+    fn lost_connections_are_unavailable_and_unknown_values_unexpected() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into());
+        for error in [lost, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed] {
+            let error = store_error(error);
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        }
+        let unknown = known(None::<Rule>, "users.roles").unwrap_err();
+        assert!(matches!(unknown, StoreError::Unexpected(_)), "{unknown:?}");
+    }
+}

@@ -6,7 +6,8 @@
 -- ranks above filled the page. In each, PostgreSQL may go through the patients in order until the
 -- page is full, or look up all that match and sort them: it knows how frequent a word is. How often
 -- two words meet it does not know, so with several words the sort key is one that no index has. For
--- the same reason conditions on contacts are subqueries that cannot become joins.
+-- the same reason nobody is left out because of a contact but by a look at their own contacts: in
+-- a subquery that cannot become a join, with a condition that no index has.
 --
 -- All of that rests on plans made for the very query. The subquery below costs more than anything,
 -- in a plan for every query, and is not there in a plan for one: so there is never a plan for every
@@ -68,10 +69,8 @@ parts AS (
         AND (search_terms @@ with_beginnings($1)) IS NOT TRUE
         AND NOT (
             SELECT count(*) > 0 FROM patient_contacts AS contact
-            WHERE contact.patient_id = patients.patient_id AND (
-                search_value LIKE ($8)[1] OR search_value LIKE ($8)[2]
-                OR search_value LIKE ($8)[3] OR search_value LIKE ($8)[4]
-            )
+            WHERE contact.patient_id = patients.patient_id
+                AND search_value || '' LIKE ANY ($8)
         )
         AND register_number IS DISTINCT FROM $2
         AND ($4::boolean IS NULL OR (archived_at IS NOT NULL) = $4)
@@ -89,10 +88,8 @@ contact_parts AS (
     WHERE search_value LIKE $3
         AND NOT (
             SELECT count(*) > 0 FROM patient_contacts AS contact
-            WHERE contact.patient_id = patients.patient_id AND (
-                search_value LIKE ($8)[1] OR search_value LIKE ($8)[2]
-                OR search_value LIKE ($8)[3] OR search_value LIKE ($8)[4]
-            )
+            WHERE contact.patient_id = patients.patient_id
+                AND search_value || '' LIKE ANY ($8)
         )
         AND (search_terms @@ with_beginnings($1)) IS NOT TRUE
         AND (search_name LIKE (with_parts($1))[1] AND search_name LIKE ALL (with_parts($1)))
@@ -114,7 +111,7 @@ slips AS (
             IS NOT TRUE
         AND NOT (
             SELECT count(*) > 0 FROM patient_contacts AS contact
-            WHERE contact.patient_id = patients.patient_id AND search_value LIKE $3
+            WHERE contact.patient_id = patients.patient_id AND search_value || '' LIKE $3
         )
         AND register_number IS DISTINCT FROM $2
         AND ($4::boolean IS NULL OR (archived_at IS NOT NULL) = $4)
@@ -139,7 +136,7 @@ alike AS (
             IS NOT TRUE
         AND NOT (
             SELECT count(*) > 0 FROM patient_contacts AS contact
-            WHERE contact.patient_id = patients.patient_id AND search_value LIKE $3
+            WHERE contact.patient_id = patients.patient_id AND search_value || '' LIKE $3
         )
         AND register_number IS DISTINCT FROM $2
         AND ($4::boolean IS NULL OR (archived_at IS NOT NULL) = $4)

@@ -37,8 +37,9 @@ const SERVER_SETTINGS: [(&str, &str); 5] = [
 /// in less, so whatever an outage broke is found here and not by a caller, while connections in
 /// steady use are not tried at all.
 const TRUSTED_WHEN_IDLE_FOR: Duration = Duration::from_millis(100);
-const SHORTEST_RETRY_WAIT: Duration = Duration::from_millis(4);
-const LONGEST_RETRY_WAIT: Duration = Duration::from_millis(200);
+/// Longer than a unit of work takes, so that those who met do not all meet again.
+const SHORTEST_RETRY_WAIT: Duration = Duration::from_millis(16);
+const LONGEST_RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// The clinic's records in a PostgreSQL database.
 #[derive(Debug, Clone)]

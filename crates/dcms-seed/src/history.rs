@@ -102,11 +102,12 @@ impl Seeding {
     /// Today's visits stand where a morning would have them, whatever the time is.
     async fn visit_of_today(&mut self, number: usize, visit: &Appointment) -> anyhow::Result<()> {
         self.clock.set(start_of(self.today)?);
-        let steps = match number % 12 {
+        // Every day has as many visits, so this is the place of the visit in its day.
+        let steps = match number % (SLOTS.len() * self.doctors.len()) {
             0..3 => treated(),
             3 => vec![Transition::Arrive, Transition::Start],
             4 | 5 => vec![Transition::Confirm, Transition::Arrive],
-            6..9 => vec![Transition::Confirm],
+            6 | 7 => vec![Transition::Confirm],
             _ => Vec::new(),
         };
         self.act(visit, steps).await

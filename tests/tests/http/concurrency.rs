@@ -393,10 +393,7 @@ async fn of_32_payments_of_300_on_1000_three_are_taken() {
     let answers = at_once(
         &clinic.server,
         "invoices",
-        vec![(); 32]
-            .iter()
-            .map(|()| post(&clinic.desk, &path, &cash))
-            .collect(),
+        (0..32).map(|_| post(&clinic.desk, &path, &cash)).collect(),
     )
     .await;
     assert_eq!(count(&answers, 201, 422, "payment_exceeds_balance"), 3);
@@ -417,10 +414,7 @@ async fn of_32_refunds_of_300_of_1000_three_are_given() {
     let answers = at_once(
         &clinic.server,
         "invoices",
-        vec![(); 32]
-            .iter()
-            .map(|()| post(admin, &path, &back))
-            .collect(),
+        (0..32).map(|_| post(admin, &path, &back)).collect(),
     )
     .await;
     assert_eq!(count(&answers, 201, 422, "refund_exceeds_payment"), 3);
@@ -566,10 +560,7 @@ async fn issuing_one_draft_twice_at_once_gives_one_number() {
     let answers = at_once(
         &clinic.server,
         "invoices",
-        vec![(); 8]
-            .iter()
-            .map(|()| act(&clinic.desk, &path))
-            .collect(),
+        (0..8).map(|_| act(&clinic.desk, &path)).collect(),
     )
     .await;
     assert_eq!(count(&answers, 200, 409, "invoice_not_draft"), 1);

@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Clinic, NOBODY, assert_created, assert_members, assert_unchanged, book, draft, etag, if_match,
-    pay, texts, texts_of_pages, url, with,
+    Clinic, NOBODY, Search, assert_created, assert_members, assert_unchanged, book, draft, etag,
+    if_match, pay, texts, texts_of_pages, url, with,
 };
 
 const INVOICES: &str = "/api/v1/invoices";
@@ -621,11 +621,11 @@ async fn lists_are_filtered_and_paged() {
     assert_eq!(void(admin, &voided).await.status, 200);
     let stranger = clinic.server.patient().await;
     let others = draft(desk, &stranger, &json!([])).await;
-    let all = [&draft_path, &issued, &part, &paid, &voided, &others];
+    let all: [&str; 6] = [&draft_path, &issued, &part, &paid, &voided, &others];
     let issued_at = desk.get(&paid).await.text("/issued_at");
     let created_at = desk.get(&others).await.text("/created_at");
 
-    let cases: &[(&[(&str, &str)], &[&String])] = &[
+    let cases: &[Search] = &[
         (&[], &all),
         (&[("patient_id", &stranger)], &[&others]),
         (&[("patient_id", NOBODY)], &[]),
@@ -651,7 +651,7 @@ async fn lists_are_filtered_and_paged() {
         let list = clinic.doctor.get(&url(INVOICES, query)).await;
         let ids = texts(&list, "invoice_id");
         let paths: Vec<String> = ids.iter().map(|id| format!("{INVOICES}/{id}")).collect();
-        assert_eq!(paths.iter().collect::<Vec<_>>(), *wanted, "{query:?}");
+        assert_eq!(paths, *wanted, "{query:?}");
     }
     // What the list says of an invoice is what reading it says.
     let list = desk

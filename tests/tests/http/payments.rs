@@ -5,7 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Clinic, NOBODY, assert_unchanged, etag, if_match, items, pay, texts, texts_of_pages, url, with,
+    Clinic, NOBODY, Search, assert_unchanged, etag, if_match, items, pay, texts, texts_of_pages,
+    url, with,
 };
 
 const PAYMENTS: &str = "/api/v1/payments";
@@ -272,7 +273,7 @@ async fn payments_are_listed_by_time_and_method() {
             .await;
     }
     let all = ["late", "early", "before", "noon", "other"];
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[Search] = &[
         (&[], &all),
         (&[("method", "cash")], &["early", "before"]),
         (&[("method", "bank_transfer")], &[]),

@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Clinic, NOBODY, assert_created, assert_members, assert_unchanged, book, draft, etag, if_match,
-    texts, texts_of_pages, url, with,
+    Clinic, NOBODY, Search, assert_created, assert_members, assert_unchanged, book, draft, etag,
+    if_match, texts, texts_of_pages, url, with,
 };
 
 const SERVICES: &str = "/api/v1/services";
@@ -171,7 +171,7 @@ async fn lists_are_filtered_and_paged() {
         make(admin, &body).await;
     }
     let all = ["D2740", "D2750", "D1110", "X_1"];
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[Search] = &[
         (&[], &all),
         (&[("query", "")], &all),
         (&[("query", "crown")], &["D2740", "D2750"]),

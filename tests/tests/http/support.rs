@@ -4,6 +4,9 @@ use dcms_tests::{Answer, Client, Server};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
+/// A query, and the names of what it finds.
+pub(crate) type Search<'case> = (&'case [(&'case str, &'case str)], &'case [&'case str]);
+
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 

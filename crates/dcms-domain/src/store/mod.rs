@@ -4,6 +4,8 @@
 //! dropping it rolls back. Questions that need no transaction use the same repositories over a
 //! plain connection and do not pay for one.
 
+mod rehearsal;
+
 use std::error::Error;
 
 use async_trait::async_trait;
@@ -15,6 +17,8 @@ use crate::clinic::ClinicRepository;
 use crate::identity::{SessionRepository, UserRepository};
 use crate::patients::PatientRepository;
 use crate::shared::CommonError;
+
+pub(crate) use rehearsal::Rehearsal;
 
 /// Opens connections and units of work.
 #[async_trait]
