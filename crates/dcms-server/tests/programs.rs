@@ -1,4 +1,5 @@
 //! The programs themselves: started, asked, stopped, and started wrongly.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
