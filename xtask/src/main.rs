@@ -122,6 +122,7 @@ fn openapi(check: bool) -> anyhow::Result<()> {
     let path = root()?.join("docs/openapi.json");
     let output = Command::new("cargo")
         .args(["run", "--quiet", "--bin", "dcms-dev", "--", "openapi"])
+        .current_dir(root()?)
         .output()?;
     anyhow::ensure!(
         output.status.success(),

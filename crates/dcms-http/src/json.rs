@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method};
-use dcms_domain::shared::FaultCode;
+use dcms_domain::shared::{FaultCode, MAX_FAULTS};
 use futures_util::StreamExt as _;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -237,6 +237,7 @@ impl BodySchema {
     fn check(&self, value: &Value) -> Result<Vec<Gap>, Problem> {
         let mut gaps = Vec::new();
         self.check_value(value, &self.root, "", &mut gaps)?;
+        gaps.truncate(MAX_FAULTS);
         Ok(gaps)
     }
 

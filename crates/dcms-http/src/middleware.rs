@@ -49,6 +49,7 @@ pub(crate) async fn answer(
     }
     span.record("status", response.status().as_u16());
     span.record("duration_ms", started.elapsed().as_secs_f64() * 1000.0);
+    span.in_scope(|| tracing::debug!("answered"));
     response.headers_mut().insert(X_REQUEST_ID, request_id);
     response
 }

@@ -158,6 +158,7 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         let operations = [
             (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
             (Method::POST, &mut item.post),
             (Method::DELETE, &mut item.delete),
             (Method::PATCH, &mut item.patch),

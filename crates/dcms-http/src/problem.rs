@@ -247,7 +247,15 @@ impl Problem {
     /// This problem in the light of how the request with its gaps filled was refused: a refusal
     /// that comes before validation stands for it, and faults besides the gaps are added.
     pub(crate) fn completed_by(mut self, rehearsed: Self) -> Self {
+        let lacks_owner = self
+            .members
+            .errors
+            .iter()
+            .flatten()
+            .any(|gap| gap.pointer == "/doctor_id");
         match rehearsed.code {
+            // Whose visit it is decides what a doctor may do with it, and nobody was named.
+            Code::Forbidden if lacks_owner => self,
             Code::Forbidden | Code::NotFound | Code::VersionMismatch => rehearsed,
             Code::ValidationFailed => {
                 let gaps = self.members.errors.get_or_insert_default();

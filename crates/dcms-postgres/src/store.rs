@@ -22,7 +22,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a readiness check may take.
 const READINESS_DEADLINE: Duration = Duration::from_secs(2);
 /// Set for every connection of the pool.
-const SERVER_SETTINGS: [(&str, &str); 5] = [
+const SERVER_SETTINGS: [(&str, &str); 6] = [
+    // What waits for a lock has to see what was committed meanwhile.
+    ("default_transaction_isolation", "read committed"),
     // Nothing hangs for ever.
     ("statement_timeout", "10s"),
     ("lock_timeout", "5s"),

@@ -5,10 +5,16 @@ use std::sync::Arc;
 use dcms_local_postgres::{LocalPostgres, default_data_dir};
 use dcms_postgres::PostgresStore;
 
-use crate::config::Config;
+use crate::config::{Config, Environment};
 
-/// The database's name in a managed PostgreSQL.
-const DATABASE_NAME: &str = "dcms";
+/// The database's name in a managed PostgreSQL. A developer has one of their own, so that no chore
+/// ever meets a clinic's records, even on the clinic's machine.
+const fn database_name(env: Environment) -> &'static str {
+    match env {
+        Environment::Dev => "dcms_dev",
+        Environment::Prod => "dcms",
+    }
+}
 
 /// A store, and the PostgreSQL below it when that is managed here.
 pub struct Database {
@@ -27,8 +33,9 @@ impl Database {
         } else {
             let data_dir = config.data_dir.clone().map_or_else(default_data_dir, Ok)?;
             let postgres = LocalPostgres::start(&data_dir).await?;
-            postgres.ensure_database(DATABASE_NAME).await?;
-            (postgres.url(DATABASE_NAME), Some(postgres))
+            let name = database_name(config.env);
+            postgres.ensure_database(name).await?;
+            (postgres.url(name), Some(postgres))
         };
         let store = Arc::new(PostgresStore::connect(&url).await?);
         Ok(Self { store, managed })

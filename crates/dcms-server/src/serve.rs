@@ -12,7 +12,7 @@ use dcms_domain::store::{NotReady, Store as _};
 use dcms_http::Draining;
 use dcms_system::{SystemClock, SystemIds};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, Environment};
 use crate::database::Database;
@@ -32,6 +32,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(35);
 /// One line that says what is missing and what to do.
 pub async fn serve(config: &Config) -> anyhow::Result<()> {
     start_logging(config.env);
+    // From here on signals wait for their turn, so that a PostgreSQL that was started is stopped.
+    let stop = StopSignals::register()?;
     // First, because it is the mistake that is quickest to tell.
     let listener = bind(config.bind_addr).await?;
     let database = Database::open(config).await?;
@@ -49,7 +51,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         // Nobody has to read it.
         tracing::warn!(%error, "the welcome was not printed");
     }
-    let served = run(listener, router, draining, stop_signal()).await;
+    let served = run(listener, router, draining, stop.notice()).await;
     let closed = database.close().await;
     served.and(closed)
 }
@@ -65,8 +67,14 @@ async fn prepare(config: &Config, database: &Database) -> anyhow::Result<()> {
     let store = database.store();
     if config.env == Environment::Dev || database.is_managed() {
         store.migrate().await?;
-    } else if let Err(NotReady::MigrationsMissing(versions)) = store.check_ready().await {
-        anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
+    } else {
+        match store.check_ready().await {
+            Ok(()) => {}
+            Err(NotReady::MigrationsMissing(versions)) => {
+                anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
+            }
+            Err(not_ready) => return Err(not_ready.into()),
+        }
     }
     if config.env == Environment::Dev && dcms_seed::is_empty(&**store).await? {
         tracing::info!("seeding the empty database");
@@ -108,19 +116,30 @@ pub async fn run(
     }
 }
 
-/// Waits for SIGTERM or SIGINT; answers how long to accept connections from then on.
-async fn stop_signal() -> Duration {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("signals cannot be received; stop the server by killing it");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => DRAIN_NOTICE,
-        // Somebody sits at the terminal and nobody spreads load.
-        _ = interrupt.recv() => Duration::ZERO,
+/// SIGTERM and SIGINT, from when they are registered on.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn register() -> anyhow::Result<Self> {
+        let register = || -> std::io::Result<Self> {
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        };
+        register().context("cannot listen for signals")
+    }
+
+    /// Waits for one of them; answers how long to accept connections from then on.
+    async fn notice(mut self) -> Duration {
+        tokio::select! {
+            _ = self.terminate.recv() => DRAIN_NOTICE,
+            // Somebody sits at the terminal and nobody spreads load.
+            _ = self.interrupt.recv() => Duration::ZERO,
+        }
     }
 }
 

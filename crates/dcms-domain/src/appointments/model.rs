@@ -2,7 +2,7 @@ use crate::access::Permission;
 use crate::shared::{
     AppointmentId, Change, CommonError, FaultCode, Faults, Instant, PatientId, Quantity, RoomId,
     ServiceId, TimeSlot, TimeSlotError, UserId, Version, WindowRequest, context_error,
-    multi_line_text, single_line_text,
+    is_sane_instant, multi_line_text, single_line_text,
 };
 
 /// Where a visit stands.
@@ -375,8 +375,10 @@ pub(super) fn time_slot(
     TimeSlot::new(starts_at, ends_at)
         .map_err(|error| {
             let pointer = match error {
-                TimeSlotError::OutOfRange => "/starts_at",
-                TimeSlotError::Empty | TimeSlotError::TooLong => "/ends_at",
+                TimeSlotError::OutOfRange if !is_sane_instant(starts_at) => "/starts_at",
+                TimeSlotError::OutOfRange | TimeSlotError::Empty | TimeSlotError::TooLong => {
+                    "/ends_at"
+                }
             };
             faults.add(pointer, FaultCode::OutOfRange, error.to_string());
         })

@@ -34,52 +34,55 @@ impl BillingService {
         command: DraftInvoice,
     ) -> Result<Invoice, BillingError> {
         actor.require(Permission::Bill)?;
-        let mut faults = Faults::new();
-        if command.from_appointment && command.appointment_id.is_none() {
-            let detail = "must be given with from_appointment";
-            faults.add("/appointment_id", FaultCode::Required, detail);
-        }
-        let mut work = self.ports.store.begin().await?;
-        if work.patients().get(command.patient_id).await?.is_none() {
-            faults.add("/patient_id", FaultCode::Unknown, "must be a patient");
-        }
-        let appointment = visit_of(
-            &mut *work,
-            command.patient_id,
-            command.appointment_id,
-            &mut faults,
-        )
-        .await?;
-        let planned = appointment
-            .filter(|_| command.from_appointment)
-            .map(|appointment| items_of(&appointment))
-            .unwrap_or_default();
-        let items = self
-            .items(&mut *work, planned, command.items, &mut faults)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut faults = Faults::new();
+            if command.from_appointment && command.appointment_id.is_none() {
+                let detail = "must be given with from_appointment";
+                faults.add("/appointment_id", FaultCode::Required, detail);
+            }
+            let mut work = self.ports.store.begin().await?;
+            if work.patients().get(command.patient_id).await?.is_none() {
+                faults.add("/patient_id", FaultCode::Unknown, "must be a patient");
+            }
+            let appointment = visit_of(
+                &mut *work,
+                command.patient_id,
+                command.appointment_id,
+                &mut faults,
+            )
             .await?;
-        faults.into_result()?;
-        let now = self.ports.clock.now();
-        let empty = Invoice {
-            invoice_id: self.ports.ids.next_id().into(),
-            patient_id: command.patient_id,
-            appointment_id: command.appointment_id,
-            currency: work.clinic().settings().await?.currency,
-            items: Vec::new(),
-            issue: None,
-            voiding: None,
-            total: Cents::ZERO,
-            paid: Cents::ZERO,
-            version: Version::FIRST,
-            created_at: now,
-            updated_at: now,
-        };
-        let invoice = Invoice {
-            version: Version::FIRST,
-            ..empty.with_items(items, now)?
-        };
-        work.invoices().insert(&invoice).await?;
-        work.commit().await?;
-        Ok(invoice)
+            let planned = appointment
+                .filter(|_| command.from_appointment)
+                .map(|appointment| items_of(&appointment))
+                .unwrap_or_default();
+            let items = self
+                .items(&mut *work, planned, command.items.clone(), &mut faults)
+                .await?;
+            faults.into_result()?;
+            let now = self.ports.clock.now();
+            let empty = Invoice {
+                invoice_id: self.ports.ids.next_id().into(),
+                patient_id: command.patient_id,
+                appointment_id: command.appointment_id,
+                currency: work.clinic().settings().await?.currency,
+                items: Vec::new(),
+                issue: None,
+                voiding: None,
+                total: Cents::ZERO,
+                paid: Cents::ZERO,
+                version: Version::FIRST,
+                created_at: now,
+                updated_at: now,
+            };
+            let invoice = Invoice {
+                version: Version::FIRST,
+                ..empty.with_items(items, now)?
+            };
+            work.invoices().insert(&invoice).await?;
+            work.commit().await?;
+            Ok(invoice)
+        })
+        .await
     }
 
     /// One invoice.

@@ -77,10 +77,13 @@ impl CatalogService {
         let mut faults = Faults::new();
         service.check(command.default_duration_minutes, &mut faults);
         faults.into_result()?;
-        let mut work = self.ports.store.begin().await?;
-        work.services().insert(&service).await?;
-        work.commit().await?;
-        Ok(service)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            work.services().insert(&service).await?;
+            work.commit().await?;
+            Ok(service.clone())
+        })
+        .await
     }
 
     /// Changes a service. Invoices that have it keep the name and price they took.

@@ -104,10 +104,13 @@ impl ClinicService {
         let mut faults = Faults::new();
         room.check(&mut faults);
         faults.into_result()?;
-        let mut work = self.ports.store.begin().await?;
-        work.clinic().insert_room(&room).await?;
-        work.commit().await?;
-        Ok(room)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            work.clinic().insert_room(&room).await?;
+            work.commit().await?;
+            Ok(room.clone())
+        })
+        .await
     }
 
     /// Changes a room.

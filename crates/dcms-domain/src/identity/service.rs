@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::model::{check_password, check_user};
 use super::{
@@ -60,7 +61,7 @@ impl IdentityService {
             let mut connection = self.ports.store.connect().await?;
             connection
                 .users()
-                .find_by_username(attempt.username.trim())
+                .find_by_username(&attempt.username.trim().nfc().collect::<String>())
                 .await?
         };
         let (user, hash) = found.unzip();
@@ -79,16 +80,19 @@ impl IdentityService {
             expires_at: session_end(now),
         };
         let access_token = self.tokens.new_token();
-        let mut work = self.ports.store.begin().await?;
-        work.sessions()
-            .insert(&session, self.tokens.hash(&access_token))
-            .await?;
-        work.commit().await?;
-        Ok(LoggedIn {
-            access_token,
-            session,
-            user,
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            work.sessions()
+                .insert(&session, self.tokens.hash(&access_token))
+                .await?;
+            work.commit().await?;
+            Ok(LoggedIn {
+                access_token: access_token.clone(),
+                session: session.clone(),
+                user: user.clone(),
+            })
         })
+        .await
     }
 
     /// Who comes with this token.
@@ -143,28 +147,31 @@ impl IdentityService {
         actor.require(Permission::UseOwnAccount)?;
         let now = self.ports.clock.now();
         let access_token = self.tokens.new_token();
-        let mut work = self.ports.store.begin().await?;
-        let user = work
-            .users()
-            .get(actor.user_id)
-            .await?
-            .ok_or(IdentityError::Unauthenticated)?;
-        let session = work
-            .sessions()
-            .rotate(
-                actor.session_id,
-                self.tokens.hash(&access_token),
-                now,
-                session_end(now),
-            )
-            .await?
-            .ok_or(IdentityError::Unauthenticated)?;
-        work.commit().await?;
-        Ok(LoggedIn {
-            access_token,
-            session,
-            user,
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            let user = work
+                .users()
+                .get(actor.user_id)
+                .await?
+                .ok_or(IdentityError::Unauthenticated)?;
+            let session = work
+                .sessions()
+                .rotate(
+                    actor.session_id,
+                    self.tokens.hash(&access_token),
+                    now,
+                    session_end(now),
+                )
+                .await?
+                .ok_or(IdentityError::Unauthenticated)?;
+            work.commit().await?;
+            Ok(LoggedIn {
+                access_token: access_token.clone(),
+                session,
+                user,
+            })
         })
+        .await
     }
 
     /// Changes the actor's password and ends their other sessions.
@@ -256,15 +263,18 @@ impl IdentityService {
         user_id: UserId,
     ) -> Result<(), IdentityError> {
         actor.require(Permission::ManageUsers)?;
-        let mut work = self.ports.store.begin().await?;
-        work.users()
-            .get(user_id)
-            .await?
-            .ok_or(CommonError::NotFound)?;
-        work.sessions()
-            .revoke_all(user_id, None, self.ports.clock.now())
-            .await?;
-        Ok(work.commit().await?)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            work.users()
+                .get(user_id)
+                .await?
+                .ok_or(CommonError::NotFound)?;
+            work.sessions()
+                .revoke_all(user_id, None, self.ports.clock.now())
+                .await?;
+            Ok(work.commit().await?)
+        })
+        .await
     }
 
     /// Users in the order they were made.
@@ -425,10 +435,13 @@ impl IdentityService {
         faults.into_result()?;
 
         let hash = self.hasher.hash(&command.password).await?;
-        let mut work = self.ports.store.begin().await?;
-        work.users().insert(&user, &hash).await?;
-        work.commit().await?;
-        Ok(user)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            work.users().insert(&user, &hash).await?;
+            work.commit().await?;
+            Ok(user.clone())
+        })
+        .await
     }
 
     async fn set_password(
@@ -438,12 +451,15 @@ impl IdentityService {
         keep: Option<SessionId>,
     ) -> Result<(), IdentityError> {
         let hash = self.hasher.hash(new).await?;
-        let mut work = self.ports.store.begin().await?;
-        work.users().set_password(user_id, &hash).await?;
-        work.sessions()
-            .revoke_all(user_id, keep, self.ports.clock.now())
-            .await?;
-        Ok(work.commit().await?)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            work.users().set_password(user_id, &hash).await?;
+            work.sessions()
+                .revoke_all(user_id, keep, self.ports.clock.now())
+                .await?;
+            Ok(work.commit().await?)
+        })
+        .await
     }
 
     async fn live_sessions(
@@ -463,15 +479,18 @@ impl IdentityService {
         session_id: SessionId,
         user_id: Option<UserId>,
     ) -> Result<(), IdentityError> {
-        let mut work = self.ports.store.begin().await?;
-        let revoked = work
-            .sessions()
-            .revoke(session_id, user_id, self.ports.clock.now())
-            .await?;
-        if !revoked {
-            return Err(CommonError::NotFound.into());
-        }
-        Ok(work.commit().await?)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            let revoked = work
+                .sessions()
+                .revoke(session_id, user_id, self.ports.clock.now())
+                .await?;
+            if !revoked {
+                return Err(CommonError::NotFound.into());
+            }
+            Ok(work.commit().await?)
+        })
+        .await
     }
 }
 

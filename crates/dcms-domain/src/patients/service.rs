@@ -35,23 +35,26 @@ impl PatientService {
         let mut faults = Faults::new();
         let details = details.checked(now, &mut faults);
         faults.into_result()?;
-        let mut work = self.ports.store.begin().await?;
-        let patient = Patient {
-            patient_id: self.ports.ids.next_id().into(),
-            register_number: work.patients().next_register_number().await?,
-            first_name: details.first_name,
-            last_name: details.last_name,
-            birthday: details.birthday,
-            gender: details.gender,
-            notes: details.notes,
-            archived_at: None,
-            version: Version::FIRST,
-            created_at: now,
-            updated_at: now,
-        };
-        work.patients().insert(&patient).await?;
-        work.commit().await?;
-        Ok(patient)
+        retry_conflicts(&*self.ports.store, || async {
+            let mut work = self.ports.store.begin().await?;
+            let patient = Patient {
+                patient_id: self.ports.ids.next_id().into(),
+                register_number: work.patients().next_register_number().await?,
+                first_name: details.first_name.clone(),
+                last_name: details.last_name.clone(),
+                birthday: details.birthday,
+                gender: details.gender,
+                notes: details.notes.clone(),
+                archived_at: None,
+                version: Version::FIRST,
+                created_at: now,
+                updated_at: now,
+            };
+            work.patients().insert(&patient).await?;
+            work.commit().await?;
+            Ok(patient)
+        })
+        .await
     }
 
     /// One patient.

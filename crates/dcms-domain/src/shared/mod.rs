@@ -25,6 +25,6 @@ pub use time::{
     Bound, EARLIEST_YEAR, Instant, LATEST_YEAR, MAX_SLOT_HOURS, TimeSlot, TimeSlotError,
     TimeWindow, WindowRequest, clinic_day, is_sane_day, is_sane_instant,
 };
-pub use validation::{Change, Fault, FaultCode, Faults};
+pub use validation::{Change, Fault, FaultCode, Faults, MAX_FAULTS};
 pub(crate) use version::in_version;
 pub use version::{Expected, Version, Versioned};

@@ -54,7 +54,10 @@ impl FaultCode {
     }
 }
 
-/// All faults of one command.
+/// The most faults that are told of one command; whoever has more has enough to mend.
+pub const MAX_FAULTS: usize = 100;
+
+/// All faults of one command, up to [`MAX_FAULTS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 
@@ -67,11 +70,13 @@ impl Faults {
 
     /// Notes one fault.
     pub fn add(&mut self, pointer: impl Into<String>, code: FaultCode, detail: impl Into<String>) {
-        self.0.push(Fault {
-            pointer: pointer.into(),
-            code,
-            detail: detail.into(),
-        });
+        if self.0.len() < MAX_FAULTS {
+            self.0.push(Fault {
+                pointer: pointer.into(),
+                code,
+                detail: detail.into(),
+            });
+        }
     }
 
     /// The faults, in the order they were found.

@@ -88,7 +88,8 @@ pub enum StoreError {
     /// Another unit of work got in the way; the same one may succeed when it is tried again.
     #[error("another change got in the way")]
     Conflict,
-    /// The store cannot be reached or is too busy; nothing was changed, later it may work.
+    /// The store cannot be reached or is too busy; later it may work. Nothing was changed, unless
+    /// it happened in a commit: then it is not known.
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// A fault inside: not the caller's, and trying again will not help.

@@ -121,7 +121,6 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
 pub(crate) const WRITES: [Write; 39] = [
     Write {
         name: "log in",
-        is_retried: false,
         script: |ports, answers| {
             let Samples { user, password, .. } = Samples::get();
             ports
@@ -146,13 +145,11 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "log out",
-        is_retried: false,
         script: revoke,
         call: |services, with| Box::pin(outcome(services.identity.log_out(&with.actor))),
     },
     Write {
         name: "refresh a session",
-        is_retried: false,
         script: |ports, answers| {
             let Samples { user, session, .. } = Samples::get();
             ports
@@ -168,7 +165,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a password",
-        is_retried: false,
         script: |ports, answers| {
             let password = &Samples::get().password;
             ports
@@ -187,7 +183,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "reset a password",
-        is_retried: false,
         script: |ports, answers| {
             let user = &Samples::get().user;
             ports
@@ -205,7 +200,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "revoke an own session",
-        is_retried: false,
         script: revoke,
         call: |services, with| {
             let id = with.session.session_id;
@@ -216,7 +210,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "revoke a session",
-        is_retried: false,
         script: revoke,
         call: |services, with| {
             let id = with.session.session_id;
@@ -225,7 +218,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "revoke the sessions of a user",
-        is_retried: false,
         script: |ports, answers| {
             let user = &Samples::get().user;
             ports
@@ -246,7 +238,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "create a user",
-        is_retried: false,
         script: add_user,
         call: |services, with| {
             let user = CreateUser {
@@ -261,7 +252,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "create an admin from the console",
-        is_retried: false,
         script: add_user,
         call: |services, _| {
             let name = "new".to_owned();
@@ -272,7 +262,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "disable a user",
-        is_retried: true,
         script: |ports, answers| {
             let Samples { user, actor, .. } = Samples::get();
             ports
@@ -305,7 +294,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change the settings",
-        is_retried: true,
         script: |ports, answers| {
             read_settings(ports, answers);
             ports
@@ -331,7 +319,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "create a room",
-        is_retried: false,
         script: |ports, answers| {
             ports
                 .clinic
@@ -348,7 +335,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a room",
-        is_retried: true,
         script: |ports, answers| {
             let room = &Samples::get().room;
             ports
@@ -376,7 +362,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "delete a room",
-        is_retried: true,
         script: |ports, answers| {
             let room = &Samples::get().room;
             ports
@@ -395,7 +380,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "register a patient",
-        is_retried: false,
         script: |ports, answers| {
             ports
                 .patients
@@ -419,7 +403,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a patient",
-        is_retried: true,
         script: update_patient,
         call: |services, with| {
             let changes = PatientChanges {
@@ -437,7 +420,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "archive a patient",
-        is_retried: true,
         script: update_patient,
         call: |services, with| {
             let id = with.patient.patient_id;
@@ -446,7 +428,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "restore a patient",
-        is_retried: true,
         script: |ports, answers| {
             let mut patient = Samples::get().patient.clone();
             patient.archived_at = Some(patient.created_at);
@@ -466,7 +447,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "delete a patient",
-        is_retried: true,
         script: |ports, answers| {
             update_patient(ports, answers);
             ports
@@ -481,7 +461,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "add a primary contact",
-        is_retried: true,
         script: |ports, answers| {
             update_patient(ports, answers);
             ports
@@ -510,7 +489,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "make a contact primary",
-        is_retried: true,
         script: |ports, answers| {
             let contact = &Samples::get().contact;
             ports
@@ -544,7 +522,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "delete a contact",
-        is_retried: true,
         script: |ports, answers| {
             let contact = &Samples::get().contact;
             ports
@@ -569,7 +546,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "book a visit",
-        is_retried: true,
         script: |ports, answers| {
             ports
                 .appointments
@@ -592,7 +568,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a visit",
-        is_retried: true,
         script: |ports, answers| {
             let mut visit = Samples::get().visit.clone();
             visit.room_id = None;
@@ -629,7 +604,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "bring a no-show back",
-        is_retried: true,
         script: |ports, answers| {
             let mut visit = Samples::get().visit.clone();
             visit.status = Status::NoShow;
@@ -663,7 +637,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "create a service",
-        is_retried: false,
         script: |ports, answers| {
             ports
                 .services
@@ -683,7 +656,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a service",
-        is_retried: true,
         script: |ports, answers| {
             let service = &Samples::get().service;
             ports
@@ -711,7 +683,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "delete a service",
-        is_retried: true,
         script: |ports, answers| {
             let service = &Samples::get().service;
             ports
@@ -730,7 +701,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "draft an invoice",
-        is_retried: false,
         script: |ports, answers| {
             update_patient(ports, answers);
             edit_draft(ports, answers);
@@ -752,7 +722,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a draft",
-        is_retried: true,
         script: edit_draft,
         call: |services, with| {
             let changes = InvoiceChanges {
@@ -770,7 +739,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "add a line",
-        is_retried: true,
         script: edit_draft,
         call: |services, with| {
             let id = with.draft.invoice_id;
@@ -784,7 +752,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "change a line",
-        is_retried: true,
         script: edit_draft,
         call: |services, with| {
             let (id, line) = (with.draft.invoice_id, with.draft.items[0].invoice_item_id);
@@ -804,7 +771,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "remove a line",
-        is_retried: true,
         script: edit_draft,
         call: |services, with| {
             let (id, line) = (with.draft.invoice_id, with.draft.items[0].invoice_item_id);
@@ -818,7 +784,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "delete a draft",
-        is_retried: true,
         script: |ports, answers| {
             lock_draft(ports, answers);
             ports
@@ -837,7 +802,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "issue an invoice",
-        is_retried: true,
         script: |ports, answers| {
             lock_draft(ports, answers);
             ports
@@ -858,7 +822,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "void an invoice",
-        is_retried: true,
         script: |ports, answers| {
             let issued = &Samples::get().issued;
             ports
@@ -882,7 +845,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "record a payment",
-        is_retried: true,
         script: |ports, answers| {
             let issued = &Samples::get().issued;
             ports
@@ -912,7 +874,6 @@ pub(crate) const WRITES: [Write; 39] = [
     },
     Write {
         name: "record a refund",
-        is_retried: true,
         script: |ports, answers| {
             let Samples { paid, payment, .. } = Samples::get();
             ports
