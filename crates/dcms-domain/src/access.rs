@@ -1,6 +1,7 @@
 //! Who acts, and what each role may do: one table, asked by every service method.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::shared::{SessionId, UserId};
 
@@ -144,6 +145,17 @@ pub const MATRIX: [(Permission, [Grant; 4]); 14] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the actor's roles do not allow this")]
 pub struct Forbidden;
+
+/// Where a request comes from: what the audit log and the list of sessions say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The client's address; none at the console.
+    pub address: Option<IpAddr>,
+    /// What the client says it is, in at most 200 characters.
+    pub agent: Option<String>,
+    /// The name of the request.
+    pub request_id: Option<String>,
+}
 
 /// Who asks: a user in one of their sessions, with the roles they have right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
