@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dcms_domain::Services;
-use dcms_domain::identity::Secret;
+use dcms_domain::identity::{IdentitySettings, Secret};
 use dcms_domain::shared::Ports;
 use dcms_http::Draining;
 use dcms_local_postgres::throwaway::{self, TestDatabase};
@@ -27,6 +27,9 @@ use tokio::task::JoinHandle;
 
 /// The password of every user that a test makes.
 pub const PASSWORD: &str = "a password for tests";
+
+/// The password that an admin gives a new user, who has to change it first.
+pub const FIRST_PASSWORD: &str = "a first password for tests";
 
 /// A server on a free port with an empty clinic and the admin `admin`.
 pub struct Server {
@@ -62,6 +65,7 @@ impl Server {
             store: Arc::clone(&store) as _,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
+            access_log: Arc::default(),
         };
         // Cheap on purpose: what a hash costs is tested where it is made.
         let hasher = Arc::new(Argon2Hasher::with_cost(8, 1).expect("a hasher"));
@@ -69,7 +73,7 @@ impl Server {
             &ports,
             hasher,
             Arc::new(SystemTokens),
-            Vec::new(),
+            IdentitySettings::default(),
         ));
         services
             .identity
@@ -128,20 +132,26 @@ impl Server {
     pub async fn user(&self, role: &str) -> Client {
         let number = self.users_made.fetch_add(1, Ordering::Relaxed);
         let username = format!("{role}{number}");
-        let answer = self
-            .admin
-            .post(
-                "/api/v1/admin/users",
-                &json!({
-                    "username": username,
-                    "display_name": format!("The {role} {number}"),
-                    "roles": [role],
-                    "password": PASSWORD,
-                }),
-            )
-            .await;
-        assert_eq!(answer.status, 201, "{answer:?}");
+        self.make_user(&username, &[role]).await;
         self.anonymous().log_in(&username).await
+    }
+
+    /// A new user with these roles, who chose a password; their id.
+    pub async fn make_user(&self, username: &str, roles: &[&str]) -> String {
+        let body = json!({
+            "username": username,
+            "display_name": format!("The {username}"),
+            "roles": roles,
+            "password": FIRST_PASSWORD,
+        });
+        let user_id = self
+            .admin
+            .create("/api/v1/admin/users", &body, "user_id")
+            .await;
+        let client = self.anonymous().log_in_with(username, FIRST_PASSWORD).await;
+        client.choose_password(FIRST_PASSWORD, PASSWORD).await;
+        assert_eq!(client.act("/api/v1/auth/logout").await.status, 204);
+        user_id
     }
 
     /// A new patient.
@@ -274,7 +284,12 @@ impl Client {
 
     /// The same, logged in.
     pub async fn log_in(&self, username: &str) -> Self {
-        let body = json!({"username": username, "password": PASSWORD});
+        self.log_in_with(username, PASSWORD).await
+    }
+
+    /// The same, logged in with that password.
+    pub async fn log_in_with(&self, username: &str, password: &str) -> Self {
+        let body = json!({"username": username, "password": password});
         let answer = self.post("/api/v1/auth/login", &body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         Self {
@@ -282,6 +297,13 @@ impl Client {
             user_id: answer.text("/user/user_id"),
             ..self.clone()
         }
+    }
+
+    /// Changes the password of whoever is logged in.
+    pub async fn choose_password(&self, current: &str, new: &str) {
+        let body = json!({"current_password": current, "new_password": new});
+        let answer = self.post("/api/v1/auth/change_password", &body).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
     }
 
     /// The same, with another token.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use dcms_domain::access::Origin;
 use dcms_domain::identity::{LogIn, Secret};
 use dcms_domain::shared::Instant;
 use dcms_local_postgres::throwaway::TestDatabase;
@@ -212,7 +213,7 @@ async fn assert_all_log_in_for_development_only(database: &TestDatabase) {
                 password: Secret::new(DEV_PASSWORD.to_owned()),
                 device_name: None,
             };
-            let outcome = services.identity.log_in(&attempt).await;
+            let outcome = services.identity.log_in(&attempt, &Origin::default()).await;
             assert_eq!(outcome.is_ok(), may, "{username}: {outcome:?}");
         }
     }

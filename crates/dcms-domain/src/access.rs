@@ -78,10 +78,18 @@ impl FromIterator<Role> for Roles {
 /// What can be done, as rows of the permission matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
-    /// One's own account: who am I, password, own sessions.
+    /// One's own account: who am I, log out.
     UseOwnAccount,
+    /// One's own password: change.
+    ChangeOwnPassword,
+    /// One's own sessions: list, end, refresh.
+    ManageOwnSessions,
     /// Users, and the sessions of others.
     ManageUsers,
+    /// The audit log: read.
+    ReadAudit,
+    /// Who looked at a patient's record: read.
+    ReadAccesses,
     /// Clinic settings, rooms, doctors and the service catalog: read.
     ReadClinic,
     /// The same: change.
@@ -92,6 +100,10 @@ pub enum Permission {
     ChangePatients,
     /// Patients: delete.
     DeletePatients,
+    /// Everything held about a patient: take out as a document.
+    ExportPatients,
+    /// Patients: anonymize.
+    AnonymizePatients,
     /// Appointments: read.
     ReadAppointments,
     /// Appointments: book, reschedule, change, confirm, arrive, cancel, mark as no-show.
@@ -121,30 +133,93 @@ pub enum Grant {
 
 use Grant::{Always, Never, Own};
 
-/// The permission matrix: a row a permission, a column a role, in the order of [`Role::ALL`].
-#[rustfmt::skip]
-pub const MATRIX: [(Permission, [Grant; 4]); 14] = [
-    //                                  admin   manager doctor  receptionist
-    (Permission::UseOwnAccount,        [Always, Always, Always, Always]),
-    (Permission::ManageUsers,          [Always, Never,  Never,  Never ]),
-    (Permission::ReadClinic,           [Always, Always, Always, Always]),
-    (Permission::ChangeClinic,         [Always, Always, Never,  Never ]),
-    (Permission::ReadPatients,         [Always, Always, Always, Always]),
-    (Permission::ChangePatients,       [Always, Always, Always, Always]),
-    (Permission::DeletePatients,       [Always, Always, Never,  Never ]),
-    (Permission::ReadAppointments,     [Always, Always, Always, Always]),
-    (Permission::ScheduleAppointments, [Always, Always, Own,    Always]),
-    (Permission::TreatAppointments,    [Always, Always, Own,    Never ]),
-    (Permission::Overbook,             [Always, Always, Own,    Never ]),
-    (Permission::ReadBilling,          [Always, Always, Always, Always]),
-    (Permission::Bill,                 [Always, Always, Never,  Always]),
-    (Permission::Reverse,              [Always, Always, Never,  Never ]),
-];
+/// A row of the permission matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// What can be done.
+    pub permission: Permission,
+    /// It in the words of the documentation.
+    pub what: &'static str,
+    /// What each role is granted, in the order of [`Role::ALL`].
+    pub grants: [Grant; 4],
+    /// Whether it can be done with a password that somebody else has set.
+    pub before_password_change: bool,
+    /// Whether an admin who acts as somebody else can do it.
+    pub impersonated: bool,
+}
 
-/// The actor's roles do not allow what was asked.
+const fn row(
+    permission: Permission,
+    what: &'static str,
+    grants: [Grant; 4],
+    [before_password_change, impersonated]: [bool; 2],
+) -> Row {
+    Row {
+        permission,
+        what,
+        grants,
+        before_password_change,
+        impersonated,
+    }
+}
+
+/// The permission matrix. Behind the roles: whether it can be done with a password that somebody
+/// else has set, and by an admin who acts as somebody else.
+#[rustfmt::skip]
+pub const MATRIX: [Row; 20] = {
+    use Permission as P;
+    const YES: bool = true;
+    const NO: bool = false;
+    [
+    //                                                                                          admin   manager doctor  receptionist
+    row(P::UseOwnAccount,        "one's own account: read, log out",                           [Always, Always, Always, Always], [YES, YES]),
+    row(P::ChangeOwnPassword,    "one's own password: change",                                 [Always, Always, Always, Always], [YES, NO ]),
+    row(P::ManageOwnSessions,    "one's own sessions: list, end, refresh",                     [Always, Always, Always, Always], [NO,  NO ]),
+    row(P::ManageUsers,          "users, sessions of others, impersonation",                   [Always, Never,  Never,  Never ], [NO,  NO ]),
+    row(P::ReadAudit,            "audit log: read, export",                                    [Always, Never,  Never,  Never ], [NO,  YES]),
+    row(P::ReadAccesses,         "who looked at a patient's record: read",                     [Always, Always, Never,  Never ], [NO,  YES]),
+    row(P::ReadClinic,           "clinic settings, rooms, doctors, services: read",            [Always, Always, Always, Always], [NO,  YES]),
+    row(P::ChangeClinic,         "clinic settings, rooms, services: change",                   [Always, Always, Never,  Never ], [NO,  YES]),
+    row(P::ReadPatients,         "patients, contacts: read",                                   [Always, Always, Always, Always], [NO,  YES]),
+    row(P::ChangePatients,       "patients, contacts: create, change, archive",                [Always, Always, Always, Always], [NO,  YES]),
+    row(P::DeletePatients,       "patients: delete (only without history)",                    [Always, Always, Never,  Never ], [NO,  YES]),
+    row(P::ExportPatients,       "patients: export everything held about one",                 [Always, Always, Never,  Never ], [NO,  YES]),
+    row(P::AnonymizePatients,    "patients: anonymize",                                        [Always, Never,  Never,  Never ], [NO,  YES]),
+    row(P::ReadAppointments,     "appointments: read",                                         [Always, Always, Always, Always], [NO,  YES]),
+    row(P::ScheduleAppointments, "appointments: book, change, reschedule, confirm, arrive, cancel, no_show",
+                                                                                               [Always, Always, Own,    Always], [NO,  YES]),
+    row(P::TreatAppointments,    "appointments: start, complete",                              [Always, Always, Own,    Never ], [NO,  YES]),
+    row(P::Overbook,             "appointments: overbook (with a reason)",                     [Always, Always, Own,    Never ], [NO,  YES]),
+    row(P::ReadBilling,          "invoices, payments: read",                                   [Always, Always, Always, Always], [NO,  YES]),
+    row(P::Bill,                 "invoices: draft, issue; payments: record",                   [Always, Always, Never,  Always], [NO,  NO ]),
+    row(P::Reverse,              "invoices: void; payments: refund",                           [Always, Always, Never,  Never ], [NO,  NO ]),
+    ]
+};
+
+impl Permission {
+    /// The permission's row of the matrix.
+    #[must_use]
+    pub fn row(self) -> &'static Row {
+        static ROWS: [Row; MATRIX.len()] = MATRIX;
+        ROWS.iter()
+            .find(|row| row.permission == self)
+            .unwrap_or_else(|| unreachable!("{self:?} has no row"))
+    }
+}
+
+/// Why the actor may not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the actor's roles do not allow this")]
-pub struct Forbidden;
+pub enum Forbidden {
+    /// None of the roles allows it.
+    #[error("the actor's roles do not allow this")]
+    Role,
+    /// Somebody else has set the password: it has to be changed first.
+    #[error("the password has to be changed first")]
+    PasswordChangeRequired,
+    /// It is not for an admin who acts as somebody else.
+    #[error("this cannot be done while acting as somebody else")]
+    Impersonated,
+}
 
 /// Where a request comes from: what the audit log and the list of sessions say of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -158,7 +233,7 @@ pub struct Origin {
 }
 
 /// Who asks: a user in one of their sessions, with the roles they have right now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// The user.
     pub user_id: UserId,
@@ -166,23 +241,26 @@ pub struct Actor {
     pub session_id: SessionId,
     /// The user's roles.
     pub roles: Roles,
+    /// Whether somebody else has set the user's password, so that it has to be changed first.
+    pub must_change_password: bool,
+    /// The admin who acts as the user.
+    pub impersonator_id: Option<UserId>,
+    /// Where the request came from.
+    pub origin: Origin,
 }
 
 impl Actor {
     /// What the actor's best role is granted.
-    #[must_use]
-    pub fn grant(&self, permission: Permission) -> Grant {
-        let Some((_, row)) = MATRIX
-            .iter()
-            .find(|(candidate, _)| *candidate == permission)
-        else {
-            return Never;
-        };
-        self.roles
-            .iter()
-            .map(|role| row[role as usize])
-            .max()
-            .unwrap_or(Never)
+    fn grant(&self, permission: Permission) -> Result<Grant, Forbidden> {
+        let row = permission.row();
+        if self.must_change_password && !row.before_password_change {
+            return Err(Forbidden::PasswordChangeRequired);
+        }
+        if self.impersonator_id.is_some() && !row.impersonated {
+            return Err(Forbidden::Impersonated);
+        }
+        let grants = self.roles.iter().map(|role| row.grants[role as usize]);
+        Ok(grants.max().unwrap_or(Never))
     }
 
     /// Asks the matrix for something that has no owner.
@@ -190,9 +268,9 @@ impl Actor {
     /// # Errors
     /// [`Forbidden`] when no role of the actor may do it always.
     pub fn require(&self, permission: Permission) -> Result<(), Forbidden> {
-        match self.grant(permission) {
+        match self.grant(permission)? {
             Always => Ok(()),
-            Own | Never => Err(Forbidden),
+            Own | Never => Err(Forbidden::Role),
         }
     }
 
@@ -202,10 +280,10 @@ impl Actor {
     /// [`Forbidden`] when no role of the actor may do it, or may only do it to their own and
     /// `owner` is somebody else.
     pub fn require_for(&self, permission: Permission, owner: UserId) -> Result<(), Forbidden> {
-        match self.grant(permission) {
+        match self.grant(permission)? {
             Always => Ok(()),
             Own if owner == self.user_id => Ok(()),
-            Own | Never => Err(Forbidden),
+            Own | Never => Err(Forbidden::Role),
         }
     }
 
@@ -215,9 +293,9 @@ impl Actor {
     /// # Errors
     /// [`Forbidden`] when no role of the actor may do it even to their own.
     pub fn require_some(&self, permission: Permission) -> Result<(), Forbidden> {
-        match self.grant(permission) {
+        match self.grant(permission)? {
             Always | Own => Ok(()),
-            Never => Err(Forbidden),
+            Never => Err(Forbidden::Role),
         }
     }
 }

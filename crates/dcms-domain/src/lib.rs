@@ -6,6 +6,7 @@
 //!   hands out the repositories and commits or, dropped, leaves no trace. [`store::Rule`] names
 //!   what the store itself refuses.
 //! - [`access`]: who acts, and the one permission matrix that every service asks.
+//! - [`audit`]: who did what, to whose record, from where.
 //! - [`identity`]: users, passwords, sessions.
 //! - [`clinic`]: the clinic's settings, its rooms and doctors.
 //! - [`patients`]: patients and how to reach them.
@@ -22,6 +23,7 @@
 
 pub mod access;
 pub mod appointments;
+pub mod audit;
 pub mod billing;
 pub mod catalog;
 pub mod clinic;

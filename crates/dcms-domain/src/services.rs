@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::appointments::AppointmentService;
+use crate::audit::AuditService;
 use crate::billing::BillingService;
 use crate::catalog::CatalogService;
 use crate::clinic::ClinicService;
-use crate::identity::{IdentityService, PasswordHasher, Secret, TokenSource};
+use crate::identity::{IdentityService, IdentitySettings, PasswordHasher, TokenSource};
 use crate::patients::PatientService;
 use crate::shared::Ports;
 use crate::store::Rehearsal;
@@ -25,6 +26,8 @@ pub struct Services {
     pub catalog: CatalogService,
     /// Invoices, payments and refunds.
     pub billing: BillingService,
+    /// The audit log.
+    pub audit: AuditService,
     ingredients: Ingredients,
 }
 
@@ -34,23 +37,23 @@ struct Ingredients {
     ports: Ports,
     hasher: Arc<dyn PasswordHasher>,
     tokens: Arc<dyn TokenSource>,
-    refused_passwords: Vec<Secret>,
+    settings: IdentitySettings,
 }
 
 impl Services {
-    /// All services over these ports. See [`IdentityService::new`] for `refused_passwords`.
+    /// All services over these ports.
     #[must_use]
     pub fn new(
         ports: &Ports,
         hasher: Arc<dyn PasswordHasher>,
         tokens: Arc<dyn TokenSource>,
-        refused_passwords: Vec<Secret>,
+        settings: IdentitySettings,
     ) -> Self {
         Self::of(Ingredients {
             ports: ports.clone(),
             hasher,
             tokens,
-            refused_passwords,
+            settings,
         })
     }
 
@@ -68,15 +71,16 @@ impl Services {
             ports,
             hasher,
             tokens,
-            refused_passwords,
+            settings,
         } = ingredients.clone();
         Self {
-            identity: IdentityService::new(ports.clone(), hasher, tokens, refused_passwords),
+            identity: IdentityService::new(ports.clone(), hasher, tokens, settings),
             clinic: ClinicService::new(ports.clone()),
             patients: PatientService::new(ports.clone()),
             appointments: AppointmentService::new(ports.clone()),
             catalog: CatalogService::new(ports.clone()),
-            billing: BillingService::new(ports),
+            billing: BillingService::new(ports.clone()),
+            audit: AuditService::new(ports),
             ingredients,
         }
     }

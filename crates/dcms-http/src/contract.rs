@@ -4,18 +4,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::RequestExt as _;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use dcms_domain::identity::Secret;
+use dcms_domain::audit::{Entity, Subject};
 use percent_encoding::percent_decode;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
+use uuid::Uuid;
 
+use crate::extract::{Bearer, Source};
 use crate::openapi::operations_of;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::router::App;
 
 /// The operations that exist, by path template and method.
@@ -60,35 +63,59 @@ pub(crate) async fn enforce(
     next: Next,
 ) -> Result<Response, Problem> {
     let method = match request.method() {
-        &Method::HEAD => &Method::GET,
-        other => other,
+        &Method::HEAD => Method::GET,
+        other => other.clone(),
     };
     let terms = contract
         .get(path.as_str())
-        .and_then(|methods| methods.get(method));
+        .and_then(|methods| methods.get(&method));
     let Some(terms) = terms else {
         // The path exists, the method does not; what follows says so.
         return Ok(next.run(request).await);
     };
+    let mut asks = None;
     if !terms.is_public {
-        let token =
-            bearer_token(request.headers()).ok_or_else(|| Problem::of(Code::Unauthenticated))?;
-        let actor = app.services.identity.authenticate(&token).await?;
-        request.extensions_mut().insert(actor);
+        let Bearer(token) = request.extract_parts().await?;
+        let Source(origin) = request
+            .extract_parts()
+            .await
+            .unwrap_or_else(|never| match never {});
+        let actor = app.services.identity.authenticate(&token, &origin).await?;
+        request.extensions_mut().insert(actor.clone());
+        let ids: RawPathParams = request
+            .extract_parts()
+            .await
+            .map_err(|_| Problem::malformed("The path must be UTF-8."))?;
+        asks = Some((
+            actor,
+            format!("{method} {}", path.as_str()),
+            subject_of(&ids),
+        ));
     }
     check_query(request.uri().query().unwrap_or_default(), &terms.query)?;
     let mut response = next.run(request).await;
+    if let Some((actor, operation, subject)) = asks
+        && response.extensions().get().is_some_and(Problem::is_refusal)
+    {
+        let audit = &app.services.audit;
+        audit.note_refusal(&actor, &operation, subject);
+    }
     // Answers are about patients, money and tokens: nobody on the way keeps them.
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn bearer_token(headers: &HeaderMap) -> Option<Secret> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| Secret::new(token.trim().to_owned()))
+/// What a path is about: the thing that its first id names.
+fn subject_of(ids: &RawPathParams) -> Option<Subject> {
+    let (name, value) = ids.iter().next()?;
+    let entity = Entity::from_name(name.strip_suffix("_id")?)?;
+    let id = Uuid::parse_str(value).ok()?;
+    Some(Subject {
+        entity,
+        id: Some(id),
+        patient_id: (entity == Entity::Patient).then(|| id.into()),
+    })
 }
 
 fn check_query(query: &str, allowed: &[String]) -> Result<(), Problem> {
@@ -150,18 +177,5 @@ mod tests {
         ] {
             assert!(check_query(query, &allowed).is_err(), "{query}");
         }
-    }
-
-    #[test]
-    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
-        let token = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
-            bearer_token(&headers).map(|token| token.expose().to_owned())
-        };
-        assert_eq!(token("Bearer abc").as_deref(), Some("abc"));
-        assert_eq!(token("bEARER  abc").as_deref(), Some("abc"));
-        assert_eq!(token("Basic abc"), None);
-        assert_eq!(token("abc"), None);
     }
 }

@@ -8,8 +8,9 @@ use utoipa::openapi::{RefOr, Schema};
 
 /// What each id of an example stands for, by the names of fields and parameters. A reader of the
 /// document replaces them with the ids of things that exist.
-const IDS: [(&str, &str); 12] = [
+const IDS: [(&str, &str); 13] = [
     ("appointment_id", "0198f000-0000-7000-8000-000000000001"),
+    ("audit_id", "0198f000-0000-7000-8000-00000000000d"),
     ("contact_id", "0198f000-0000-7000-8000-000000000002"),
     ("doctor_id", "0198f000-0000-7000-8000-000000000003"),
     ("invoice_id", "0198f000-0000-7000-8000-000000000004"),
@@ -30,7 +31,12 @@ fn table() -> BTreeMap<&'static str, Value> {
     table.extend(by_schema_and_field());
     table.extend(IDS.map(|(name, id)| (name, json!(id))));
     // Ids under other names than those of what they name.
-    for (name, same_as) in [("invoice_item_id", "item_id"), ("recorded_by", "user_id")] {
+    for (name, same_as) in [
+        ("invoice_item_id", "item_id"),
+        ("recorded_by", "user_id"),
+        ("actor_id", "user_id"),
+        ("entity_id", "patient_id"),
+    ] {
         table.insert(name, table[same_as].clone());
     }
     table
@@ -38,8 +44,10 @@ fn table() -> BTreeMap<&'static str, Value> {
 
 fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
     [
+        ("Access.address", json!("192.0.2.7")),
         ("AddItem.description", Value::Null),
         ("AddItem.unit_price_cents", Value::Null),
+        ("AuditEntry.address", json!("192.0.2.7")),
         ("ChangeRoom.name", json!("Surgery 5, north")),
         ("ChangeService.code", json!("D1110-L")),
         ("ChangeUser.username", json!("n.okafor-brandt")),
@@ -58,6 +66,9 @@ fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("CreateRoom.name", json!("Surgery 5")),
         ("RecordRefund.amount_cents", json!(500)),
         ("Refund.amount_cents", json!(500)),
+        ("Session.address", json!("192.0.2.7")),
+        ("FieldChange.after", json!("Lindqvist")),
+        ("FieldChange.before", json!("Lindquist")),
         ("username", json!("n.okafor")),
     ]
 }
@@ -68,7 +79,14 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
             "access_token",
             json!("3q2-7wAAb2FhYmJjY2RkZWVmZmdnaGhpaWpqa2tsbG1t"),
         ),
+        ("action", json!("change")),
         ("active", json!(true)),
+        ("agent", json!("Oldtown Desk/2.1")),
+        ("at", json!("2026-03-02T09:00:00Z")),
+        (
+            "changes",
+            json!({"last_name": {"before": "Lindquist", "after": "Lindqvist"}}),
+        ),
         ("address", json!("12 Mill Lane\nOldtown")),
         ("amount_cents", json!(2500)),
         ("archived", json!(false)),
@@ -91,11 +109,14 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("display_name", json!("Ngozi Okafor")),
         ("email", json!("desk@oldtown.example")),
         ("ends_at", json!("2030-03-04T09:30:00+01:00")),
+        ("entity", json!("patient")),
         ("expires_at", json!("2026-03-02T21:00:00Z")),
         ("first_name", json!("Zoé")),
         ("from", json!("2030-03-04")),
         ("from_appointment", json!(false)),
         ("gender", json!("female")),
+        ("impersonator", Value::Null),
+        ("impersonator_id", Value::Null),
         ("invoice_number", json!("INV-000042")),
         ("is_active", json!(true)),
         ("is_current", json!(true)),
@@ -103,9 +124,11 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("issued_at", json!("2026-03-02T10:00:00Z")),
         ("label", json!("work")),
         ("last_name", json!("Lindqvist")),
+        ("last_seen_at", json!("2026-03-02T10:00:00Z")),
         ("limit", json!(50)),
         ("line_total_cents", json!(8800)),
         ("method", json!("card")),
+        ("must_change_password", json!(false)),
         ("name", json!("Cleaning")),
         ("new_password", json!("another-long-password")),
         ("next_cursor", Value::Null),
@@ -116,11 +139,16 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("password", json!("dcms-dev-password")),
         ("phone", json!("+49 30 5550 123")),
         ("qty", json!(1)),
+        (
+            "patient_ids",
+            json!(["0198f000-0000-7000-8000-000000000006"]),
+        ),
         ("query", json!("lindq")),
         ("reason", json!("Asked for it by phone")),
         ("reference", json!("Slip 4711")),
         ("refunded_cents", json!(0)),
         ("register_number", json!("P000042")),
+        ("request_id", json!("0198f000-0000-7000-8000-0000000000ff")),
         ("roles", json!(["receptionist"])),
         ("starts_at", json!("2030-03-04T09:00:00+01:00")),
         ("time_zone", json!("Europe/Berlin")),

@@ -1,11 +1,14 @@
 //! What handlers take from a request besides its body. Whatever is wrong with it becomes a problem;
 //! axum's own rejections never reach a client.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::HeaderMap;
-use axum::http::header::IF_MATCH;
+use axum::http::header::{AUTHORIZATION, IF_MATCH};
 use axum::http::request::Parts;
-use dcms_domain::access::Actor;
+use dcms_domain::access::{Actor, Origin};
+use dcms_domain::identity::Secret;
 use dcms_domain::shared::{Expected, Version};
 use serde::de::DeserializeOwned;
 
@@ -23,10 +26,41 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         parts
             .extensions
             .get()
-            .copied()
+            .cloned()
             .map(Self)
             .ok_or_else(|| Problem::of(Code::Unauthenticated))
     }
+}
+
+/// Where the request comes from.
+pub(crate) struct Source(pub(crate) Origin);
+
+impl<S: Sync> FromRequestParts<S> for Source {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().cloned().unwrap_or_default()))
+    }
+}
+
+/// The token of a request that needs one.
+pub(crate) struct Bearer(pub(crate) Secret);
+
+impl<S: Sync> FromRequestParts<S> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        bearer_token(&parts.headers)
+            .map(Self)
+            .ok_or_else(|| Problem::of(Code::Unauthenticated))
+    }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| Secret::new(token.trim().to_owned()))
 }
 
 /// The ids of the path, in its order.
@@ -125,6 +159,19 @@ mod tests {
 
     fn one_of(versions: &[i64]) -> Expected {
         Expected::OneOf(versions.iter().copied().map(Version::new).collect())
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        let token = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
+            bearer_token(&headers).map(|token| token.expose().to_owned())
+        };
+        assert_eq!(token("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(token("bEARER  abc").as_deref(), Some("abc"));
+        assert_eq!(token("Basic abc"), None);
+        assert_eq!(token("abc"), None);
     }
 
     #[test]

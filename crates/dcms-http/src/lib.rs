@@ -11,6 +11,7 @@
 //! - `middleware`: what every answer has in common.
 
 mod appointments;
+mod audit;
 mod billing;
 mod catalog;
 mod clinic;

@@ -214,6 +214,7 @@ fn tags() -> Vec<Tag> {
         ),
         ("Invoices", "What patients are charged."),
         ("Payments", "What was paid, and what went back."),
+        ("Audit", "Who did what, to whose record, from where."),
         ("Operations", "For whoever runs the server."),
     ]
     .into_iter()
@@ -241,6 +242,7 @@ fn complete_operation(
         let bearer = SecurityRequirement::new::<_, [&str; 0], _>(BEARER, []);
         operation.security = Some(vec![bearer]);
         problems.insert(Code::Unauthenticated);
+        problems.insert(Code::PasswordChangeRequired);
     }
     if takes_body {
         problems.extend([

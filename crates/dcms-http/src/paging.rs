@@ -8,8 +8,8 @@ use chrono::DateTime;
 use dcms_domain::appointments::AppointmentKey;
 use dcms_domain::patients::PatientKey;
 use dcms_domain::shared::{
-    ContactId, InvoiceId, PageLimit, PageRequest, PaymentId, RoomId, ServiceId, SessionId, UserId,
-    is_sane_instant,
+    AuditId, ContactId, InvoiceId, PageLimit, PageRequest, PaymentId, RoomId, ServiceId, SessionId,
+    UserId, is_sane_instant,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -82,7 +82,7 @@ macro_rules! id_cursors {
 }
 
 id_cursors!(
-    ContactId, InvoiceId, PaymentId, RoomId, ServiceId, SessionId, UserId
+    AuditId, ContactId, InvoiceId, PaymentId, RoomId, ServiceId, SessionId, UserId
 );
 
 impl Cursor for PatientKey {

@@ -58,6 +58,7 @@ codes! {
     Unauthenticated,      UNAUTHORIZED,           "unauthenticated",        "Not logged in";
     InvalidCredentials,   UNAUTHORIZED,           "invalid_credentials",    "The username or the password is wrong";
     Forbidden,            FORBIDDEN,              "forbidden",              "The user's roles do not allow this";
+    PasswordChangeRequired, FORBIDDEN,            "password_change_required", "The password has to be changed first";
     NotFound,             NOT_FOUND,              "not_found",              "There is no such thing";
     MethodNotAllowed,     METHOD_NOT_ALLOWED,     "method_not_allowed",     "The method is not allowed here";
     AppointmentOverlap,   CONFLICT,               "appointment_overlap",    "The time is taken";
@@ -256,7 +257,10 @@ impl Problem {
         match rehearsed.code {
             // Whose visit it is decides what a doctor may do with it, and nobody was named.
             Code::Forbidden if lacks_owner => self,
-            Code::Forbidden | Code::NotFound | Code::VersionMismatch => rehearsed,
+            Code::Forbidden
+            | Code::PasswordChangeRequired
+            | Code::NotFound
+            | Code::VersionMismatch => rehearsed,
             Code::ValidationFailed => {
                 let gaps = self.members.errors.get_or_insert_default();
                 let found = rehearsed.members.errors.unwrap_or_default();
@@ -343,6 +347,11 @@ impl Problem {
         };
         let detail = format!("At most the balance of {balance} can be paid.");
         Self::with_members(Code::PaymentExceedsBalance, detail, members)
+    }
+
+    /// Whether it is because of who asks.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code.status() == StatusCode::FORBIDDEN
     }
 
     /// Notes what the operator has to know: the whole chain of causes, once.
@@ -433,11 +442,24 @@ impl IntoResponse for Problem {
 impl From<CommonError> for Problem {
     fn from(error: CommonError) -> Self {
         match error {
-            CommonError::Forbidden(Forbidden) => Self::of(Code::Forbidden),
+            CommonError::Forbidden(forbidden) => forbidden.into(),
             CommonError::NotFound => Self::of(Code::NotFound),
             CommonError::Invalid(faults) => faults.into(),
             CommonError::VersionMismatch => Self::of(Code::VersionMismatch),
             CommonError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Forbidden> for Problem {
+    fn from(forbidden: Forbidden) -> Self {
+        match forbidden {
+            Forbidden::Role => Self::of(Code::Forbidden),
+            Forbidden::PasswordChangeRequired => Self::of(Code::PasswordChangeRequired),
+            Forbidden::Impersonated => Self::new(
+                Code::Forbidden,
+                "This cannot be done while acting as somebody else.",
+            ),
         }
     }
 }
@@ -489,6 +511,7 @@ impl From<Rule> for Problem {
             Rule::InvoiceFrozen => Self::of(Code::InvoiceNotDraft),
             Rule::PaidBeyondTotal => Self::of(Code::InvoiceNotPayable),
             Rule::RefundBeyondPayment => Self::of(Code::RefundExceedsPayment),
+            Rule::PatientAnonymized => Self::invalid_transition("anonymized", Vec::new()),
             Rule::ValueRefused => Self::invalid_field(
                 "",
                 FaultCode::OutOfRange.as_str(),
@@ -521,6 +544,11 @@ impl From<IdentityError> for Problem {
             IdentityError::Common(error) => error.into(),
             IdentityError::InvalidCredentials => Self::of(Code::InvalidCredentials),
             IdentityError::Unauthenticated => Self::of(Code::Unauthenticated),
+            IdentityError::NotImpersonable => Self::invalid_field(
+                "",
+                FaultCode::NotAvailable.as_str(),
+                "must be another user who is active",
+            ),
             IdentityError::LastAdmin => Self::of(Code::LastAdmin),
             IdentityError::Hash(error) => error.into(),
         }

@@ -23,7 +23,7 @@ pub(crate) async fn complete_faults(
     next: Next,
 ) -> Response {
     // Nobody rehearses unknown: a public operation has no service to ask who acts.
-    let Some(actor) = request.extensions().get::<Actor>().copied() else {
+    let Some(actor) = request.extensions().get::<Actor>().cloned() else {
         return next.run(request).await;
     };
     let (method, uri) = (request.method().clone(), request.uri().clone());

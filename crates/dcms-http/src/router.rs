@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::contract::{self, contract_of};
 use crate::operations::Draining;
 use crate::{
-    appointments, billing, catalog, clinic, docs, identity, middleware, openapi, operations,
+    appointments, audit, billing, catalog, clinic, docs, identity, middleware, openapi, operations,
     patients, rehearsal,
 };
 
@@ -37,6 +37,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .merge(appointments::routes())
         .merge(catalog::routes())
         .merge(billing::routes())
+        .merge(audit::routes())
         .merge(openapi::routes());
     OpenApiRouter::new()
         .merge(operations::routes())

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use dcms_domain::access::Origin;
 use dcms_domain::appointments::Transition;
 use dcms_domain::identity::{LogIn, Secret};
 use dcms_domain::patients::{ContactType, CreateContact};
@@ -455,12 +456,13 @@ fn broken(how: fn() -> StoreError) -> Server {
         store: store.clone(),
         clock: Arc::new(dcms_domain::testing::FrozenClock::default()),
         ids: ids.clone(),
+        access_log: Arc::default(),
     };
     let services = dcms_domain::Services::new(
         &ports,
         Arc::new(dcms_domain::testing::FakeHasher),
         Arc::new(dcms_domain::testing::FakeTokens::default()),
-        Vec::new(),
+        dcms_domain::identity::IdentitySettings::default(),
     );
     let draining = Draining::default();
     Server {
@@ -605,7 +607,7 @@ async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String
     let reset = Secret::new(EXAMPLE_PASSWORD.to_owned());
     let service = &services.identity;
     service
-        .reset_password(admin, admin.user_id, &reset)
+        .reset_password(admin, admin.user_id, &Expected::Any, &reset)
         .await
         .unwrap();
     let log_in = LogIn {
@@ -613,8 +615,13 @@ async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String
         password: reset,
         device_name: None,
     };
-    let token = service.log_in(&log_in).await.unwrap();
-    let session = service.log_in(&log_in).await.unwrap().session.session_id;
+    let token = service.log_in(&log_in, &Origin::default()).await.unwrap();
+    let session = service
+        .log_in(&log_in, &Origin::default())
+        .await
+        .unwrap()
+        .session
+        .session_id;
 
     let ids = [
         ("appointment_id", visit.appointment_id.to_string()),

@@ -7,9 +7,12 @@ use std::fmt;
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use dcms_domain::access::Role as RoleModel;
 use dcms_domain::appointments::Status;
+use dcms_domain::audit::{AuditAction as AuditActionModel, Entity as EntityModel};
 use dcms_domain::billing::{InvoiceStatus as InvoiceStatusModel, PaymentMethod as MethodModel};
 use dcms_domain::patients::{ContactType as ContactTypeModel, Gender as GenderModel};
-use dcms_domain::shared::{Bound as BoundModel, Change, Instant as InstantModel, Page};
+use dcms_domain::shared::{
+    Bound as BoundModel, Change, Instant as InstantModel, Page, WindowRequest,
+};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{
@@ -114,9 +117,15 @@ impl Instant {
     }
 }
 
+impl fmt::Display for Instant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        serializer.collect_str(self)
     }
 }
 
@@ -276,6 +285,15 @@ impl<Item> List<Item> {
     }
 }
 
+/// The window between two bounds, each of which may be absent.
+pub(crate) fn window_of(from: Option<Bound>, to: Option<Bound>) -> WindowRequest {
+    WindowRequest {
+        from: from.map(|bound| bound.0),
+        to: to.map(|bound| bound.0),
+        day: None,
+    }
+}
+
 /// Names of a domain's enum, as text.
 macro_rules! names {
     ($($(#[doc = $doc:literal])+ $name:ident($model:ty), $expected:literal;)+) => {$(
@@ -302,7 +320,7 @@ macro_rules! names {
                 ObjectBuilder::new()
                     .schema_type(Type::String)
                     .description(Some(concat!($($doc),+).trim()))
-                    .enum_values(Some(<$model>::ALL.map(<$model>::as_str)))
+                    .enum_values(Some(<$model>::ALL.iter().copied().map(<$model>::as_str)))
                     .into()
             }
         }
@@ -322,6 +340,10 @@ names! {
     AppointmentStatus(Status), "a status of appointments";
     /// Where an invoice stands.
     InvoiceStatus(InvoiceStatusModel), "a status of invoices";
+    /// What was done, as the audit log tells it.
+    AuditAction(AuditActionModel), "an action of the audit log";
+    /// What it was done to.
+    AuditEntity(EntityModel), "an entity of the audit log";
     /// How money came in.
     PaymentMethod(MethodModel), "a method of payment: cash, card, bank_transfer, insurance or other";
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use axum::http::Request;
 use dcms_domain::Services;
+use dcms_domain::identity::IdentitySettings;
 use dcms_domain::shared::Ports;
 use dcms_domain::store::StoreError;
 use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock, MockStore};
@@ -45,9 +46,15 @@ async fn an_error_is_logged_once_with_its_causes_and_its_request() {
         store: store.clone(),
         clock: Arc::new(FrozenClock::default()),
         ids: ids.clone(),
+        access_log: Arc::default(),
     };
     let tokens = Arc::new(FakeTokens::default());
-    let services = Services::new(&ports, Arc::new(FakeHasher), tokens, Vec::new());
+    let services = Services::new(
+        &ports,
+        Arc::new(FakeHasher),
+        tokens,
+        IdentitySettings::default(),
+    );
     let router = router(Arc::new(services), store, ids, Draining::default());
 
     let request = Request::get("/api/v1/patients/0198f000-0000-7000-8000-000000000001?query=meyer")

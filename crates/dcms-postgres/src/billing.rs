@@ -151,6 +151,7 @@ impl LineColumns {
 struct PaymentRow {
     payment_id: Uuid,
     invoice_id: Uuid,
+    patient_id: Uuid,
     amount_cents: i64,
     refunded_cents: i64,
     method: String,
@@ -168,6 +169,7 @@ impl TryFrom<PaymentRow> for Payment {
         Ok(Self {
             payment_id: row.payment_id.into(),
             invoice_id: row.invoice_id.into(),
+            patient_id: row.patient_id.into(),
             amount: Cents::new(row.amount_cents),
             refunded: Cents::new(row.refunded_cents),
             method: known(PaymentMethod::from_name(&row.method), "payments.method")?,
@@ -506,9 +508,9 @@ impl PaymentRepository for PgSession {
     async fn get(&mut self, payment_id: PaymentId) -> Result<Option<Payment>, StoreError> {
         sqlx::query_as!(
             PaymentRow,
-            "SELECT payment_id, invoice_id, amount_cents, refunded_cents, method, paid_at,
-                reference, recorded_by, version, created_at
-            FROM payments WHERE payment_id = $1",
+            "SELECT payment_id, invoice_id, patient_id, amount_cents, refunded_cents, method,
+                paid_at, reference, recorded_by, payments.version, payments.created_at
+            FROM payments JOIN invoices USING (invoice_id) WHERE payment_id = $1",
             Uuid::from(payment_id),
         )
         .fetch_optional(self.connection())
@@ -525,9 +527,9 @@ impl PaymentRepository for PgSession {
     ) -> Result<Page<Payment, PaymentId>, StoreError> {
         let rows = sqlx::query_as!(
             PaymentRow,
-            "SELECT payment_id, invoice_id, amount_cents, refunded_cents, method, paid_at,
-                reference, recorded_by, version, created_at
-            FROM payments
+            "SELECT payment_id, invoice_id, patient_id, amount_cents, refunded_cents, method,
+                paid_at, reference, recorded_by, payments.version, payments.created_at
+            FROM payments JOIN invoices USING (invoice_id)
             WHERE ($1::uuid IS NULL OR invoice_id = $1)
                 AND ($2::text IS NULL OR method = $2)
                 AND ($3::timestamptz IS NULL OR paid_at >= $3)

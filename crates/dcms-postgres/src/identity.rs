@@ -1,12 +1,13 @@
 use async_trait::async_trait;
-use dcms_domain::access::{Actor, Role, Roles};
+use dcms_domain::access::{Role, Roles};
 use dcms_domain::identity::{
-    LiveSession, PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository,
+    LiveAt, LiveSession, PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository,
 };
 use dcms_domain::shared::{Instant, Page, PageRequest, SessionId, UserId, Version};
 use dcms_domain::store::StoreError;
 use uuid::Uuid;
 
+use crate::audit::address;
 use crate::error::{known, store_error};
 use crate::session::{PgSession, require_one_row};
 
@@ -16,6 +17,7 @@ struct UserRow {
     display_name: String,
     roles: Vec<String>,
     is_active: bool,
+    must_change_password: bool,
     version: i64,
     created_at: Instant,
     updated_at: Instant,
@@ -31,10 +33,43 @@ impl TryFrom<UserRow> for User {
             display_name: row.display_name,
             roles: roles(&row.roles)?,
             is_active: row.is_active,
+            must_change_password: row.must_change_password,
             version: Version::new(row.version),
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
+    }
+}
+
+struct UserWithPasswordRow {
+    user_id: Uuid,
+    username: String,
+    display_name: String,
+    roles: Vec<String>,
+    is_active: bool,
+    must_change_password: bool,
+    version: i64,
+    created_at: Instant,
+    updated_at: Instant,
+    password_hash: String,
+}
+
+impl TryFrom<UserWithPasswordRow> for (User, PasswordHash) {
+    type Error = StoreError;
+
+    fn try_from(row: UserWithPasswordRow) -> Result<Self, StoreError> {
+        let user = UserRow {
+            user_id: row.user_id,
+            username: row.username,
+            display_name: row.display_name,
+            roles: row.roles,
+            is_active: row.is_active,
+            must_change_password: row.must_change_password,
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        };
+        Ok((user.try_into()?, PasswordHash::new(row.password_hash)))
     }
 }
 
@@ -53,19 +88,29 @@ struct SessionRow {
     session_id: Uuid,
     user_id: Uuid,
     device_name: Option<String>,
+    address: Option<String>,
+    agent: Option<String>,
+    impersonator_id: Option<Uuid>,
     created_at: Instant,
+    last_seen_at: Instant,
     expires_at: Instant,
 }
 
-impl From<SessionRow> for Session {
-    fn from(row: SessionRow) -> Self {
-        Self {
+impl TryFrom<SessionRow> for Session {
+    type Error = StoreError;
+
+    fn try_from(row: SessionRow) -> Result<Self, StoreError> {
+        Ok(Self {
             session_id: row.session_id.into(),
             user_id: row.user_id.into(),
             device_name: row.device_name,
+            address: row.address.map(|text| address(&text)).transpose()?,
+            agent: row.agent,
+            impersonator_id: row.impersonator_id.map(Into::into),
             created_at: row.created_at,
+            last_seen_at: row.last_seen_at,
             expires_at: row.expires_at,
-        }
+        })
     }
 }
 
@@ -74,15 +119,16 @@ impl UserRepository for PgSession {
     async fn insert(&mut self, user: &User, password: &PasswordHash) -> Result<(), StoreError> {
         sqlx::query!(
             "INSERT INTO users (
-                user_id, username, display_name, password_hash, roles, is_active, version,
-                created_at, updated_at
-            ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                user_id, username, display_name, password_hash, roles, is_active,
+                must_change_password, version, created_at, updated_at
+            ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             Uuid::from(user.user_id),
             user.username,
             user.display_name,
             password.as_str(),
             &role_names(user.roles),
             user.is_active,
+            user.must_change_password,
             user.version.get(),
             user.created_at,
             user.updated_at,
@@ -96,8 +142,8 @@ impl UserRepository for PgSession {
     async fn get(&mut self, user_id: UserId) -> Result<Option<User>, StoreError> {
         sqlx::query_as!(
             UserRow,
-            "SELECT user_id, username, display_name, roles, is_active, version, created_at,
-                updated_at
+            "SELECT user_id, username, display_name, roles, is_active, must_change_password,
+                version, created_at, updated_at
             FROM users WHERE user_id = $1",
             Uuid::from(user_id),
         )
@@ -111,8 +157,8 @@ impl UserRepository for PgSession {
     async fn update(&mut self, user: &User) -> Result<(), StoreError> {
         let result = sqlx::query!(
             "UPDATE users
-            SET username = $3, display_name = $4, roles = $5, is_active = $6, version = $7,
-                updated_at = $8
+            SET username = $3, display_name = $4, roles = $5, is_active = $6,
+                must_change_password = $7, version = $8, updated_at = $9
             WHERE user_id = $1 AND version = $2",
             Uuid::from(user.user_id),
             user.version.previous().get(),
@@ -120,6 +166,7 @@ impl UserRepository for PgSession {
             user.display_name,
             &role_names(user.roles),
             user.is_active,
+            user.must_change_password,
             user.version.get(),
             user.updated_at,
         )
@@ -132,8 +179,8 @@ impl UserRepository for PgSession {
     async fn list(&mut self, page: PageRequest<UserId>) -> Result<Page<User, UserId>, StoreError> {
         let rows = sqlx::query_as!(
             UserRow,
-            "SELECT user_id, username, display_name, roles, is_active, version, created_at,
-                updated_at
+            "SELECT user_id, username, display_name, roles, is_active, must_change_password,
+                version, created_at, updated_at
             FROM users
             WHERE $1::uuid IS NULL OR user_id > $1
             ORDER BY user_id LIMIT $2",
@@ -154,29 +201,35 @@ impl UserRepository for PgSession {
         &mut self,
         username: &str,
     ) -> Result<Option<(User, PasswordHash)>, StoreError> {
-        let Some(row) = sqlx::query!(
-            "SELECT user_id, username, display_name, password_hash, roles, is_active, version,
-                created_at, updated_at
+        sqlx::query_as!(
+            UserWithPasswordRow,
+            "SELECT user_id, username, display_name, roles, is_active, must_change_password,
+                version, created_at, updated_at, password_hash
             FROM users WHERE lower(username) = lower($1)",
             username,
         )
         .fetch_optional(self.connection())
         .await
         .map_err(store_error)?
-        else {
-            return Ok(None);
-        };
-        let user = User {
-            user_id: row.user_id.into(),
-            username: row.username,
-            display_name: row.display_name,
-            roles: roles(&row.roles)?,
-            is_active: row.is_active,
-            version: Version::new(row.version),
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        };
-        Ok(Some((user, PasswordHash::new(row.password_hash))))
+        .map(TryInto::try_into)
+        .transpose()
+    }
+
+    async fn lock(&mut self, user_id: UserId) -> Result<Option<(User, PasswordHash)>, StoreError> {
+        // NO KEY: bookings, which only refer to a user, need not wait.
+        sqlx::query_as!(
+            UserWithPasswordRow,
+            "SELECT user_id, username, display_name, roles, is_active, must_change_password,
+                version, created_at, updated_at, password_hash
+            FROM users WHERE user_id = $1
+            FOR NO KEY UPDATE",
+            Uuid::from(user_id),
+        )
+        .fetch_optional(self.connection())
+        .await
+        .map_err(store_error)?
+        .map(TryInto::try_into)
+        .transpose()
     }
 
     async fn password(&mut self, user_id: UserId) -> Result<Option<PasswordHash>, StoreError> {
@@ -221,18 +274,64 @@ impl UserRepository for PgSession {
     }
 }
 
+/// What the tokens of several sessions lead to.
+async fn sessions_with_tokens(
+    session: &mut PgSession,
+    tokens: &[TokenHash],
+) -> Result<Vec<(TokenHash, LiveSession)>, StoreError> {
+    let hashes: Vec<Vec<u8>> = tokens.iter().map(|token| token.0.to_vec()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT token_hash, session_id, expires_at, last_seen_at, impersonator_id, user_id,
+            owner.roles, owner.must_change_password,
+            owner.is_active AND (
+                impersonator_id IS NULL OR EXISTS (
+                    SELECT FROM users AS impersonator
+                    WHERE impersonator.user_id = impersonator_id
+                        AND impersonator.is_active AND 'admin' = ANY (impersonator.roles)
+                )
+            ) AS "may_act!"
+        FROM sessions JOIN users AS owner USING (user_id)
+        WHERE token_hash = ANY ($1) AND revoked_at IS NULL"#,
+        &hashes,
+    )
+    .fetch_all(session.connection())
+    .await
+    .map_err(store_error)?;
+    rows.into_iter()
+        .map(|row| {
+            let token = known(row.token_hash.try_into().ok(), "sessions.token_hash")?;
+            let session = LiveSession {
+                session_id: row.session_id.into(),
+                user_id: row.user_id.into(),
+                roles: roles(&row.roles)?,
+                must_change_password: row.must_change_password,
+                impersonator_id: row.impersonator_id.map(Into::into),
+                may_act: row.may_act,
+                last_seen_at: row.last_seen_at,
+                expires_at: row.expires_at,
+            };
+            Ok((TokenHash(token), session))
+        })
+        .collect()
+}
+
 #[async_trait]
 impl SessionRepository for PgSession {
     async fn insert(&mut self, session: &Session, token: TokenHash) -> Result<(), StoreError> {
         sqlx::query!(
             "INSERT INTO sessions (
-                session_id, user_id, token_hash, device_name, created_at, expires_at
-            ) VALUES ($1, $2, $3, $4, $5, $6)",
+                session_id, user_id, token_hash, device_name, address, agent, impersonator_id,
+                created_at, last_seen_at, expires_at
+            ) VALUES ($1, $2, $3, $4, $5::text::inet, $6, $7, $8, $9, $10)",
             Uuid::from(session.session_id),
             Uuid::from(session.user_id),
             token.0.as_slice(),
             session.device_name,
+            session.address.map(|address| address.to_string()),
+            session.agent,
+            session.impersonator_id.map(Uuid::from),
             session.created_at,
+            session.last_seen_at,
             session.expires_at,
         )
         .execute(self.connection())
@@ -242,75 +341,99 @@ impl SessionRepository for PgSession {
     }
 
     async fn find_by_token(&mut self, token: TokenHash) -> Result<Option<LiveSession>, StoreError> {
-        let Some(row) = sqlx::query!(
-            "SELECT session_id, expires_at, user_id, roles, is_active
-            FROM sessions JOIN users USING (user_id)
-            WHERE token_hash = $1 AND revoked_at IS NULL",
+        let found = sessions_with_tokens(self, &[token]).await?;
+        Ok(found.into_iter().next().map(|(_, session)| session))
+    }
+
+    async fn find_by_tokens(
+        &mut self,
+        tokens: &[TokenHash],
+    ) -> Result<Vec<(TokenHash, LiveSession)>, StoreError> {
+        sessions_with_tokens(self, tokens).await
+    }
+
+    async fn find_by_retired_token(
+        &mut self,
+        token: TokenHash,
+    ) -> Result<Option<Session>, StoreError> {
+        sqlx::query_as!(
+            SessionRow,
+            "SELECT session_id, user_id, device_name, host(address) AS address, agent,
+                impersonator_id, created_at, last_seen_at, expires_at
+            FROM retired_tokens JOIN sessions USING (session_id)
+            WHERE retired_tokens.token_hash = $1 AND revoked_at IS NULL",
             token.0.as_slice(),
         )
         .fetch_optional(self.connection())
         .await
         .map_err(store_error)?
-        else {
-            return Ok(None);
-        };
-        Ok(Some(LiveSession {
-            actor: Actor {
-                user_id: row.user_id.into(),
-                session_id: row.session_id.into(),
-                roles: roles(&row.roles)?,
-            },
-            expires_at: row.expires_at,
-            user_is_active: row.is_active,
-        }))
+        .map(Session::try_from)
+        .transpose()
     }
 
     async fn rotate(
         &mut self,
         session_id: SessionId,
-        token: TokenHash,
-        now: Instant,
-        expires_at: Instant,
+        old: TokenHash,
+        new: TokenHash,
+        live: LiveAt,
     ) -> Result<Option<Session>, StoreError> {
-        let row = sqlx::query_as!(
+        sqlx::query_as!(
             SessionRow,
-            "UPDATE sessions SET token_hash = $2, expires_at = $4
-            WHERE session_id = $1 AND revoked_at IS NULL AND expires_at > $3
-            RETURNING session_id, user_id, device_name, created_at, expires_at",
+            r#"WITH rotated AS (
+                UPDATE sessions SET token_hash = $3, last_seen_at = $4
+                WHERE session_id = $1 AND token_hash = $2 AND revoked_at IS NULL
+                    AND expires_at > $4 AND last_seen_at > $5
+                RETURNING *
+            ), retired AS (
+                INSERT INTO retired_tokens (token_hash, session_id)
+                SELECT $2, session_id FROM rotated
+            )
+            SELECT session_id AS "session_id!", user_id AS "user_id!", device_name,
+                host(address) AS address, agent, impersonator_id, created_at AS "created_at!",
+                last_seen_at AS "last_seen_at!", expires_at AS "expires_at!"
+            FROM rotated"#,
             Uuid::from(session_id),
-            token.0.as_slice(),
-            now,
-            expires_at,
+            old.0.as_slice(),
+            new.0.as_slice(),
+            live.now,
+            live.seen_after,
         )
         .fetch_optional(self.connection())
         .await
-        .map_err(store_error)?;
-        Ok(row.map(Session::from))
+        .map_err(store_error)?
+        .map(Session::try_from)
+        .transpose()
     }
 
     async fn list_live(
         &mut self,
         user_id: Option<UserId>,
-        now: Instant,
+        live: LiveAt,
         page: PageRequest<SessionId>,
     ) -> Result<Page<Session, SessionId>, StoreError> {
         let rows = sqlx::query_as!(
             SessionRow,
-            "SELECT session_id, user_id, device_name, created_at, expires_at
+            "SELECT session_id, user_id, device_name, host(address) AS address, agent,
+                impersonator_id, created_at, last_seen_at, expires_at
             FROM sessions
-            WHERE revoked_at IS NULL AND expires_at > $2
+            WHERE revoked_at IS NULL AND expires_at > $2 AND last_seen_at > $3
                 AND ($1::uuid IS NULL OR user_id = $1)
-                AND ($3::uuid IS NULL OR session_id > $3)
-            ORDER BY session_id LIMIT $4",
+                AND ($4::uuid IS NULL OR session_id > $4)
+            ORDER BY session_id LIMIT $5",
             user_id.map(Uuid::from),
-            now,
+            live.now,
+            live.seen_after,
             page.after.map(Uuid::from),
             page.rows_to_fetch(),
         )
         .fetch_all(self.connection())
         .await
         .map_err(store_error)?;
-        let sessions = rows.into_iter().map(Session::from).collect();
+        let sessions = rows
+            .into_iter()
+            .map(Session::try_from)
+            .collect::<Result<_, _>>()?;
         Ok(Page::from_rows(sessions, &page, |session: &Session| {
             session.session_id
         }))
@@ -320,20 +443,25 @@ impl SessionRepository for PgSession {
         &mut self,
         session_id: SessionId,
         user_id: Option<UserId>,
-        now: Instant,
-    ) -> Result<bool, StoreError> {
-        let result = sqlx::query!(
+        live: LiveAt,
+    ) -> Result<Option<Session>, StoreError> {
+        sqlx::query_as!(
+            SessionRow,
             "UPDATE sessions SET revoked_at = $3
             WHERE session_id = $1 AND ($2::uuid IS NULL OR user_id = $2)
-                AND revoked_at IS NULL AND expires_at > $3",
+                AND revoked_at IS NULL AND expires_at > $3 AND last_seen_at > $4
+            RETURNING session_id, user_id, device_name, host(address) AS address, agent,
+                impersonator_id, created_at, last_seen_at, expires_at",
             Uuid::from(session_id),
             user_id.map(Uuid::from),
-            now,
+            live.now,
+            live.seen_after,
         )
-        .execute(self.connection())
+        .fetch_optional(self.connection())
         .await
-        .map_err(store_error)?;
-        Ok(result.rows_affected() == 1)
+        .map_err(store_error)?
+        .map(Session::try_from)
+        .transpose()
     }
 
     async fn revoke_all(
@@ -344,11 +472,74 @@ impl SessionRepository for PgSession {
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE sessions SET revoked_at = $3
-            WHERE user_id = $1 AND session_id IS DISTINCT FROM $2
-                AND revoked_at IS NULL AND expires_at > $3",
+            WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND revoked_at IS NULL",
             Uuid::from(user_id),
             keep.map(Uuid::from),
             now,
+        )
+        .execute(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn revoke_oldest(
+        &mut self,
+        user_id: UserId,
+        keep: usize,
+        live: LiveAt,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE sessions SET revoked_at = $3
+            WHERE session_id IN (
+                SELECT session_id FROM sessions
+                WHERE user_id = $1 AND impersonator_id IS NULL AND revoked_at IS NULL
+                    AND expires_at > $3 AND last_seen_at > $4
+                ORDER BY session_id DESC OFFSET $2
+            )",
+            Uuid::from(user_id),
+            i64::try_from(keep).unwrap_or(i64::MAX),
+            live.now,
+            live.seen_after,
+        )
+        .execute(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError> {
+        let (ids, instants): (Vec<Uuid>, Vec<Instant>) =
+            seen.iter().map(|(id, at)| (Uuid::from(*id), *at)).unzip();
+        // In one order, so that two who mark the same sessions do not wait for each other.
+        sqlx::query!(
+            "WITH seen AS (
+                SELECT session_id, at
+                FROM unnest($1::uuid[], $2::timestamptz[]) AS seen (session_id, at)
+            ), held AS (
+                SELECT session_id FROM sessions JOIN seen USING (session_id)
+                ORDER BY session_id FOR NO KEY UPDATE OF sessions
+            )
+            UPDATE sessions SET last_seen_at = greatest(last_seen_at, seen.at)
+            FROM seen JOIN held USING (session_id)
+            WHERE sessions.session_id = seen.session_id",
+            &ids,
+            &instants,
+        )
+        .execute(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError> {
+        sqlx::query!(
+            "DELETE FROM sessions WHERE session_id IN (
+                SELECT session_id FROM sessions WHERE expires_at < $1
+                ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+            )",
+            before,
+            limit,
         )
         .execute(self.connection())
         .await

@@ -7,6 +7,7 @@
 //! - `schema` migrates, resets, and compares the database with the migrations of this build.
 
 mod appointments;
+mod audit;
 mod billing;
 mod catalog;
 mod clinic;

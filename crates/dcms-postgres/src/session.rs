@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
@@ -61,11 +62,16 @@ impl Repositories for PgSession {
     fn payments(&mut self) -> &mut dyn PaymentRepository {
         self
     }
+
+    fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
 }
 
 #[async_trait]
 impl UnitOfWork for PgSession {
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    async fn commit(mut self: Box<Self>, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.append(std::slice::from_ref(entry)).await?;
         match *self {
             // Every statement is committed already.
             Self::Plain(_) => Ok(()),

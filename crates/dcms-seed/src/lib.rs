@@ -14,14 +14,15 @@ use anyhow::Context as _;
 use chrono::{Days, NaiveDate, TimeDelta};
 use chrono_tz::Tz;
 use dcms_domain::Services;
-use dcms_domain::access::{Actor, Role, Roles};
+use dcms_domain::access::{Actor, Origin, Role, Roles};
+use dcms_domain::audit::{AuditAction, AuditEntry, Entity};
 use dcms_domain::catalog::CreateService;
 use dcms_domain::clinic::{ClinicChanges, CreateRoom};
-use dcms_domain::identity::{CreateUser, Secret};
+use dcms_domain::identity::{CreateUser, IdentitySettings, Secret};
 use dcms_domain::patients::{ContactType, CreateContact, PatientDetails};
 use dcms_domain::shared::{
-    Cents, Change, Expected, IdSource as _, Instant, PageRequest, PatientId, Ports, RoomId,
-    ServiceId, UserId, clinic_day,
+    Cents, Change, Clock as _, Expected, IdSource as _, Instant, PageRequest, PatientId, Ports,
+    RoomId, ServiceId, UserId, clinic_day,
 };
 use dcms_domain::store::Store;
 use dcms_system::SystemTokens;
@@ -72,20 +73,23 @@ pub async fn seed(store: Arc<dyn Store>, now: Instant) -> anyhow::Result<()> {
     );
     let today = now.with_timezone(&ZONE).date_naive();
     let whole = Arc::new(OneUnitOfWork::begin(store).await?);
-    {
+    let entry = {
         let mut seeding = Seeding::start(Arc::clone(&whole) as _, today).await?;
         seeding.clinic().await?;
         seeding.catalog().await?;
         seeding.patients().await?;
         seeding.visits().await?;
-    }
-    whole.finish().await
+        let (id, at) = (seeding.ids.next_id().into(), seeding.clock.now());
+        AuditEntry::unattributed(id, at, AuditAction::Create, Entity::Clinic)
+    };
+    whole.finish(&entry).await
 }
 
 /// The clinic as far as it has been made.
 struct Seeding {
     services: Services,
     clock: Arc<SeedClock>,
+    ids: Arc<SeedIds>,
     random: StdRng,
     today: NaiveDate,
     admin: Actor,
@@ -105,13 +109,14 @@ impl Seeding {
         let ports = Ports {
             store,
             clock: Arc::clone(&clock) as _,
-            ids,
+            ids: Arc::clone(&ids) as _,
+            access_log: Arc::default(),
         };
         let services = Services::new(
             &ports,
             Arc::new(SeedHasher::new()?),
             Arc::new(SystemTokens),
-            Vec::new(),
+            IdentitySettings::default(),
         );
         let [admin, others @ ..] = USERNAMES;
         let password = || Secret::new(DEV_PASSWORD.to_owned());
@@ -123,6 +128,9 @@ impl Seeding {
             user_id: admin.user_id,
             session_id,
             roles: admin.roles,
+            must_change_password: false,
+            impersonator_id: None,
+            origin: Origin::default(),
         };
         let mut doctors = Vec::new();
         for (username, (display_name, role)) in others.into_iter().zip(data::STAFF) {
@@ -133,7 +141,7 @@ impl Seeding {
                 is_active: true,
                 password: password(),
             };
-            let user = services.identity.create_user(&admin, command).await?;
+            let user = services.identity.create_user_from_console(command).await?;
             if role == Role::Doctor {
                 doctors.push(user.user_id);
             }
@@ -141,6 +149,7 @@ impl Seeding {
         Ok(Self {
             services,
             clock,
+            ids,
             random: StdRng::seed_from_u64(1),
             today,
             admin,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
@@ -28,11 +29,11 @@ impl OneUnitOfWork {
     }
 
     /// Commits everything. To be called when no part is open and no service holds the store.
-    pub(crate) async fn finish(self: Arc<Self>) -> anyhow::Result<()> {
+    pub(crate) async fn finish(self: Arc<Self>, entry: &AuditEntry) -> anyhow::Result<()> {
         let whole = Arc::into_inner(self)
             .and_then(|this| Arc::into_inner(this.whole))
             .ok_or_else(|| anyhow::anyhow!("the seed is still being written"))?;
-        Ok(whole.into_inner().commit().await?)
+        Ok(whole.into_inner().commit(entry).await?)
     }
 
     async fn part(&self) -> Box<Part> {
@@ -61,9 +62,10 @@ impl Store for OneUnitOfWork {
 
 #[async_trait]
 impl UnitOfWork for Part {
-    /// A part that fails fails the whole, so nothing is to be done for one that succeeds.
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(())
+    /// A part that fails fails the whole, so nothing but the entry is to be kept of one that
+    /// succeeds.
+    async fn commit(mut self: Box<Self>, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.0.audit().append(std::slice::from_ref(entry)).await
     }
 }
 
@@ -98,5 +100,9 @@ impl Repositories for Part {
 
     fn payments(&mut self) -> &mut dyn PaymentRepository {
         self.0.payments()
+    }
+
+    fn audit(&mut self) -> &mut dyn AuditRepository {
+        self.0.audit()
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use dcms_domain::Services;
-use dcms_domain::identity::Secret;
+use dcms_domain::identity::{IdentitySettings, Secret};
 use dcms_domain::shared::Ports;
 use dcms_domain::store::Store;
 use dcms_seed::DEV_PASSWORD;
@@ -18,16 +18,20 @@ pub fn services(store: Arc<dyn Store>, env: Environment) -> anyhow::Result<Servi
         store,
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
+        access_log: Arc::default(),
     };
-    let refused_passwords = match env {
-        Environment::Dev => Vec::new(),
-        Environment::Prod => vec![Secret::new(DEV_PASSWORD.to_owned())],
+    let settings = IdentitySettings {
+        refused_passwords: match env {
+            Environment::Dev => Vec::new(),
+            Environment::Prod => vec![Secret::new(DEV_PASSWORD.to_owned())],
+        },
+        ..IdentitySettings::default()
     };
     let hasher = Arc::new(Argon2Hasher::new()?);
     Ok(Services::new(
         &ports,
         hasher,
         Arc::new(SystemTokens),
-        refused_passwords,
+        settings,
     ))
 }

@@ -4,7 +4,6 @@ use dcms_tests::{Answer, Client, PASSWORD, Server};
 use serde_json::{Value, json};
 
 use crate::support::NOBODY;
-use crate::world::user_named;
 
 const USERS: &str = "/api/v1/admin/users";
 const SESSIONS: &str = "/api/v1/admin/sessions";
@@ -84,7 +83,7 @@ async fn every_fault_of_a_user_is_said_at_once() {
 #[tokio::test]
 async fn a_username_is_taken_whatever_its_case() {
     let server = Server::start().await;
-    let nora = user_named(&server, "nora", &["doctor"]).await;
+    let nora = server.make_user("nora", &["doctor"]).await;
     let body = json!({
         "username": "NORA",
         "display_name": "Nora",
@@ -107,7 +106,7 @@ async fn a_username_is_taken_whatever_its_case() {
 #[tokio::test]
 async fn a_patch_changes_what_it_names() {
     let server = Server::start().await;
-    let path = path_of(&user_named(&server, "nora", &["doctor"]).await);
+    let path = path_of(&server.make_user("nora", &["doctor"]).await);
     let before = server.admin().get(&path).await.body;
     let wanted = json!({"username": "nm", "display_name": "N. M.", "roles": ["receptionist"]});
     let answer = server.admin().patch(&path, &wanted).await;
@@ -147,7 +146,7 @@ async fn a_changed_role_counts_from_the_next_request_on() {
 #[tokio::test]
 async fn a_disabled_user_is_out_from_the_next_request_on() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let nora = server.anonymous().log_in("nora").await;
     let path = path_of(&nora.user_id);
     let wanted = json!({"is_active": false});
@@ -176,7 +175,7 @@ async fn the_clinic_keeps_an_active_admin() {
         answer.assert_problem(409, "last_admin");
     }
     // A disabled admin does not count.
-    let other = user_named(&server, "other", &["admin"]).await;
+    let other = server.make_user("other", &["admin"]).await;
     let disable = json!({"is_active": false});
     assert_eq!(admin.patch(&path_of(&other), &disable).await.status, 200);
     for loss in &losses {
@@ -195,7 +194,7 @@ async fn the_clinic_keeps_an_active_admin() {
 #[tokio::test]
 async fn two_admins_cannot_demote_each_other_at_once() {
     let server = Server::start().await;
-    user_named(&server, "other", &["admin"]).await;
+    server.make_user("other", &["admin"]).await;
     let other = server.anonymous().log_in("other").await;
     let demote = json!({"roles": ["manager"]});
     let (paths, admin) = (
@@ -222,7 +221,7 @@ async fn two_admins_cannot_demote_each_other_at_once() {
 #[tokio::test]
 async fn a_reset_password_replaces_the_old_one_and_ends_the_sessions() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let nora = server.anonymous().log_in("nora").await;
     let path = format!("{}/reset_password", path_of(&nora.user_id));
     let short = server
@@ -247,7 +246,7 @@ async fn a_reset_password_replaces_the_old_one_and_ends_the_sessions() {
 #[tokio::test]
 async fn admins_see_and_end_the_sessions_of_all() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let here = server.anonymous().log_in("nora").await;
     let there = server.anonymous().log_in("nora").await;
     let paul = server.user("receptionist").await;
@@ -281,7 +280,7 @@ async fn admins_see_and_end_the_sessions_of_all() {
 #[tokio::test]
 async fn all_sessions_of_a_user_end_at_once() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let sessions = [
         server.anonymous().log_in("nora").await,
         server.anonymous().log_in("nora").await,

@@ -4,7 +4,7 @@ use dcms_tests::Server;
 use serde_json::{Value, json};
 
 use crate::support::NOBODY;
-use crate::world::{World, user_named};
+use crate::world::World;
 
 const CLINIC: &str = "/api/v1/clinic";
 const ROOMS: &str = "/api/v1/rooms";
@@ -195,10 +195,10 @@ async fn a_room_that_was_booked_stays() {
 #[tokio::test]
 async fn doctors_are_the_active_users_with_the_role() {
     let server = Server::start().await;
-    let first = user_named(&server, "first", &["doctor"]).await;
-    let second = user_named(&server, "second", &["manager", "doctor"]).await;
-    user_named(&server, "third", &["receptionist"]).await;
-    let disabled = user_named(&server, "fourth", &["doctor"]).await;
+    let first = server.make_user("first", &["doctor"]).await;
+    let second = server.make_user("second", &["manager", "doctor"]).await;
+    server.make_user("third", &["receptionist"]).await;
+    let disabled = server.make_user("fourth", &["doctor"]).await;
     let path = format!("/api/v1/admin/users/{disabled}");
     let disable = json!({"is_active": false});
     assert_eq!(server.admin().patch(&path, &disable).await.status, 200);

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::NOBODY;
-use crate::world::user_named;
 
 const OTHER_PASSWORD: &str = "another password of theirs";
 
@@ -37,7 +36,7 @@ fn ids(list: &Answer, name: &str) -> Vec<String> {
 #[tokio::test]
 async fn logging_in_gives_a_token_that_says_who_is_there() {
     let server = Server::start().await;
-    let user_id = user_named(&server, "Nora", &["manager", "doctor"]).await;
+    let user_id = server.make_user("Nora", &["manager", "doctor"]).await;
     let body = json!({"username": "nora", "password": PASSWORD, "device_name": "Front desk"});
     let answer = server.anonymous().post("/api/v1/auth/login", &body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -63,8 +62,8 @@ async fn logging_in_gives_a_token_that_says_who_is_there() {
 #[tokio::test]
 async fn unknown_wrong_and_disabled_look_the_same() {
     let server = Server::start().await;
-    user_named(&server, "known", &["doctor"]).await;
-    let disabled = user_named(&server, "disabled", &["doctor"]).await;
+    server.make_user("known", &["doctor"]).await;
+    let disabled = server.make_user("disabled", &["doctor"]).await;
     let path = format!("/api/v1/admin/users/{disabled}");
     let answer = server
         .admin()
@@ -147,7 +146,7 @@ async fn refreshing_rotates_the_token_of_the_session() {
 #[tokio::test]
 async fn logging_out_ends_one_session() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let here = server.anonymous().log_in("nora").await;
     let there = server.anonymous().log_in("nora").await;
     assert_eq!(here.act("/api/v1/auth/logout").await.status, 204);
@@ -177,7 +176,7 @@ async fn a_session_ends_by_itself() {
 #[tokio::test]
 async fn changing_the_password_ends_the_other_sessions() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let here = server.anonymous().log_in("nora").await;
     let there = server.anonymous().log_in("nora").await;
     let body = json!({"current_password": PASSWORD, "new_password": OTHER_PASSWORD});
@@ -194,7 +193,7 @@ async fn changing_the_password_ends_the_other_sessions() {
 #[tokio::test]
 async fn a_password_is_only_changed_to_a_good_one_by_who_knows_the_old_one() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["doctor"]).await;
+    server.make_user("nora", &["doctor"]).await;
     let here = server.anonymous().log_in("nora").await;
     let there = server.anonymous().log_in("nora").await;
     let too_long = "x".repeat(129);
@@ -220,7 +219,7 @@ async fn a_password_is_only_changed_to_a_good_one_by_who_knows_the_old_one() {
 #[tokio::test]
 async fn users_see_and_end_their_own_sessions_and_no_others() {
     let server = Server::start().await;
-    user_named(&server, "nora", &["admin"]).await;
+    server.make_user("nora", &["admin"]).await;
     let here = server.anonymous().log_in("nora").await;
     let there = server.anonymous().log_in("nora").await;
     let (own, other) = (session_of(&here).await, session_of(&there).await);

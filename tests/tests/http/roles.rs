@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::NOBODY;
-use crate::world::{World, user_named};
+use crate::world::World;
 
 /// The operations that need no log-in.
 pub(crate) const PUBLIC: [(&str, &str); 5] = [
@@ -300,7 +300,7 @@ async fn the_public_routes_answer_without_a_session() {
 #[tokio::test]
 async fn who_has_two_roles_may_do_what_either_may() {
     let server = Server::start().await;
-    user_named(&server, "both", &["doctor", "receptionist"]).await;
+    server.make_user("both", &["doctor", "receptionist"]).await;
     let both = server.anonymous().log_in("both").await;
     let mut world = World::new(&server, "both", &both);
     for own in ["/start", "/complete"] {

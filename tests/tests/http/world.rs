@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dcms_tests::{Client, PASSWORD, Server};
+use dcms_tests::{Client, Server};
 use serde_json::{Value, json};
 
 /// The year in which visits take place: long ago, so that all of their actions can be taken.
@@ -172,18 +172,4 @@ fn names_in(text: &str) -> Vec<&str> {
         .filter(|name| !name.is_empty())
         .filter(is_name)
         .collect()
-}
-
-/// A new user with these roles and that name.
-pub(crate) async fn user_named(server: &Server, username: &str, roles: &[&str]) -> String {
-    let body = json!({
-        "username": username,
-        "display_name": "Somebody",
-        "roles": roles,
-        "password": PASSWORD,
-    });
-    server
-        .admin()
-        .create("/api/v1/admin/users", &body, "user_id")
-        .await
 }

@@ -1,5 +1,6 @@
 //! Visits: booked, moved, and brought through the day.
 
+mod audited;
 mod model;
 mod repository;
 mod service;

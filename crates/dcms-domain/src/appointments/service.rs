@@ -4,6 +4,7 @@ use super::{
     AppointmentQuery, BookAppointment, Parties, PlannedService, Status, Transition,
 };
 use crate::access::{Actor, Permission};
+use crate::audit::{AuditAction, Audited as _, Entity};
 use crate::catalog::available_service;
 use crate::clinic::resolve_window;
 use crate::shared::{
@@ -43,7 +44,8 @@ impl AppointmentService {
             let mut work = self.ports.store.begin().await?;
             let appointment = self.decide_booking(&mut *work, command).await?;
             work.appointments().book(&appointment).await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &appointment);
+            work.commit(&entry).await?;
             Ok(appointment)
         })
         .await
@@ -108,7 +110,9 @@ impl AppointmentService {
         actor.require(Permission::ReadAppointments)?;
         let mut connection = self.ports.store.connect().await?;
         let appointment = connection.appointments().get(appointment_id).await?;
-        Ok(appointment.ok_or(CommonError::NotFound)?)
+        let appointment = appointment.ok_or(CommonError::NotFound)?;
+        self.ports.note_read(actor, appointment.subject());
+        Ok(appointment)
     }
 
     /// The appointments that match, earlier ones first.
@@ -130,7 +134,10 @@ impl AppointmentService {
             status: query.status,
             window: resolve_window(&mut *connection, query.window).await?,
         };
-        Ok(connection.appointments().list(&filter, page).await?)
+        let appointments = connection.appointments().list(&filter, page).await?;
+        let shown = appointments.items.iter().map(|shown| shown.patient_id);
+        self.ports.note_list(actor, Entity::Appointment, shown);
+        Ok(appointments)
     }
 
     /// Changes notes, room or planned services.
@@ -181,7 +188,9 @@ impl AppointmentService {
                 work.appointments().hold_calendar().await?;
             }
             work.appointments().update(&next).await?;
-            work.commit().await?;
+            let change = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, change, &current, &next);
+            work.commit(&entry).await?;
             Ok(next)
         })
         .await
@@ -227,7 +236,9 @@ impl AppointmentService {
                 work.appointments().hold_calendar().await?;
             }
             work.appointments().update(&next).await?;
-            work.commit().await?;
+            let action = transition.action().into();
+            let entry = self.ports.audit_changed(actor, action, &current, &next);
+            work.commit(&entry).await?;
             Ok(next)
         })
         .await

@@ -1,5 +1,6 @@
 //! Invoices, payments and refunds.
 
+mod audited;
 mod model;
 mod repository;
 mod service;

@@ -248,6 +248,8 @@ pub struct Payment {
     pub payment_id: PaymentId,
     /// What it was paid for.
     pub invoice_id: InvoiceId,
+    /// Who was charged.
+    pub patient_id: PatientId,
     /// How much; positive.
     pub amount: Cents,
     /// How much of it went back since.

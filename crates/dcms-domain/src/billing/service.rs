@@ -1,3 +1,5 @@
+use std::iter;
+
 use super::{
     BillingError, DraftInvoice, Invoice, InvoiceChanges, InvoiceFilter, InvoiceItem, InvoiceNumber,
     InvoiceQuery, ItemChanges, NewItem, Payment, PaymentFilter, PaymentQuery, RecordPayment,
@@ -5,6 +7,7 @@ use super::{
 };
 use crate::access::{Actor, Permission};
 use crate::appointments::{Appointment, PlannedService};
+use crate::audit::{AuditAction, Audited as _, Entity};
 use crate::clinic::resolve_window;
 use crate::shared::{
     AppointmentId, Cents, Change, CommonError, Expected, FaultCode, Faults, InvoiceId,
@@ -79,7 +82,8 @@ impl BillingService {
                 ..empty.with_items(items, now)?
             };
             work.invoices().insert(&invoice).await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &invoice);
+            work.commit(&entry).await?;
             Ok(invoice)
         })
         .await
@@ -97,7 +101,9 @@ impl BillingService {
         actor.require(Permission::ReadBilling)?;
         let mut connection = self.ports.store.connect().await?;
         let invoice = connection.invoices().get(invoice_id).await?;
-        Ok(invoice.ok_or(CommonError::NotFound)?)
+        let invoice = invoice.ok_or(CommonError::NotFound)?;
+        self.ports.note_read(actor, invoice.subject());
+        Ok(invoice)
     }
 
     /// The invoices that match, in the order they were drafted.
@@ -117,7 +123,10 @@ impl BillingService {
             status: query.status,
             window: resolve_window(&mut *connection, query.window).await?,
         };
-        Ok(connection.invoices().list(&filter, page).await?)
+        let invoices = connection.invoices().list(&filter, page).await?;
+        let shown = invoices.items.iter().map(|invoice| invoice.patient_id);
+        self.ports.note_list(actor, Entity::Invoice, shown);
+        Ok(invoices)
     }
 
     /// Changes a draft.
@@ -135,7 +144,8 @@ impl BillingService {
         actor.require(Permission::Bill)?;
         let changes = &changes;
         retry_conflicts(&*self.ports.store, || async move {
-            let (mut work, mut draft) = self.open_draft(invoice_id, expected).await?;
+            let (mut work, before) = self.open_draft(invoice_id, expected).await?;
+            let mut draft = before.clone();
             let mut faults = Faults::new();
             draft.appointment_id = changes.appointment_id.clone().apply(draft.appointment_id);
             if changes.appointment_id != Change::Keep {
@@ -156,7 +166,7 @@ impl BillingService {
                 }
             };
             faults.into_result()?;
-            self.save_draft(work, draft, items).await
+            self.save_draft(actor, work, &before, draft, items).await
         })
         .await
     }
@@ -185,7 +195,8 @@ impl BillingService {
             let item = InvoiceItem::from_new(item, &known, id, "", &mut faults);
             faults.into_result()?;
             let items = draft.items.iter().cloned().chain(item).collect();
-            self.save_draft(work, draft, items).await
+            self.save_draft(actor, work, &draft, draft.clone(), items)
+                .await
         })
         .await
     }
@@ -212,7 +223,8 @@ impl BillingService {
                 .find(|item| item.invoice_item_id == item_id)
                 .ok_or(CommonError::NotFound)?;
             *item = item.clone().changed(changes.clone())?;
-            self.save_draft(work, draft, items).await
+            self.save_draft(actor, work, &draft, draft.clone(), items)
+                .await
         })
         .await
     }
@@ -236,7 +248,8 @@ impl BillingService {
             if items.len() == draft.items.len() {
                 return Err(CommonError::NotFound.into());
             }
-            self.save_draft(work, draft, items).await
+            self.save_draft(actor, work, &draft, draft.clone(), items)
+                .await
         })
         .await
     }
@@ -256,7 +269,8 @@ impl BillingService {
         retry_conflicts(&*self.ports.store, || async move {
             let (mut work, draft) = self.open_draft(invoice_id, expected).await?;
             work.invoices().delete_draft(&draft).await?;
-            Ok(work.commit().await?)
+            let entry = self.ports.audit_deleted(actor, &draft);
+            Ok(work.commit(&entry).await?)
         })
         .await
     }
@@ -279,9 +293,12 @@ impl BillingService {
             // Read behind the lock: the currency cannot change once a number is given.
             let currency = work.clinic().settings().await?.currency;
             let number = InvoiceNumber::of_sequence(sequence);
+            let before = draft.clone();
             let invoice = draft.issued(number, currency, self.ports.clock.now())?;
             work.invoices().save_issue(&invoice, sequence).await?;
-            work.commit().await?;
+            let issue = AuditAction::Issue;
+            let entry = self.ports.audit_changed(actor, issue, &before, &invoice);
+            work.commit(&entry).await?;
             Ok(invoice)
         })
         .await
@@ -303,9 +320,12 @@ impl BillingService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let invoice = in_version(work.invoices().lock(invoice_id).await?, expected)?;
+            let before = invoice.clone();
             let invoice = invoice.voided(reason, self.ports.clock.now())?;
             work.invoices().save_voiding(&invoice).await?;
-            work.commit().await?;
+            let void = AuditAction::Void;
+            let entry = self.ports.audit_changed(actor, void, &before, &invoice);
+            work.commit(&entry).await?;
             Ok(invoice)
         })
         .await
@@ -334,6 +354,7 @@ impl BillingService {
             let payment = Payment {
                 payment_id: self.ports.ids.next_id().into(),
                 invoice_id,
+                patient_id: invoice.patient_id,
                 amount: command.amount,
                 refunded: Cents::ZERO,
                 method: command.method,
@@ -344,7 +365,8 @@ impl BillingService {
                 created_at: now,
             };
             work.payments().record(&payment, &invoice).await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &payment);
+            work.commit(&entry).await?;
             Ok((payment, invoice))
         })
         .await
@@ -386,7 +408,9 @@ impl BillingService {
             work.payments()
                 .record_refund(&refund, &payment, &invoice)
                 .await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &refund);
+            let entry = entry.about(vec![payment.patient_id]);
+            work.commit(&entry).await?;
             Ok((refund, invoice))
         })
         .await
@@ -404,7 +428,9 @@ impl BillingService {
         actor.require(Permission::ReadBilling)?;
         let mut connection = self.ports.store.connect().await?;
         let payment = connection.payments().get(payment_id).await?;
-        Ok(payment.ok_or(CommonError::NotFound)?)
+        let payment = payment.ok_or(CommonError::NotFound)?;
+        self.ports.note_read(actor, payment.subject());
+        Ok(payment)
     }
 
     /// The payments that match, in the order they were recorded.
@@ -424,7 +450,10 @@ impl BillingService {
             method: query.method,
             window: resolve_window(&mut *connection, query.window).await?,
         };
-        Ok(connection.payments().list(&filter, page).await?)
+        let payments = connection.payments().list(&filter, page).await?;
+        let shown = payments.items.iter().map(|payment| payment.patient_id);
+        self.ports.note_list(actor, Entity::Payment, shown);
+        Ok(payments)
     }
 
     /// The payments of one invoice, in the order they were recorded.
@@ -444,13 +473,15 @@ impl BillingService {
             ..PaymentFilter::default()
         };
         let payments = connection.payments().list(&filter, page).await?;
-        if payments.items.is_empty() {
-            connection
-                .invoices()
-                .get(invoice_id)
-                .await?
-                .ok_or(CommonError::NotFound)?;
-        }
+        let patient_id = match payments.items.first() {
+            Some(payment) => payment.patient_id,
+            None => {
+                let invoice = connection.invoices().get(invoice_id).await?;
+                invoice.ok_or(CommonError::NotFound)?.patient_id
+            }
+        };
+        self.ports
+            .note_list(actor, Entity::Payment, iter::once(patient_id));
         Ok(payments)
     }
 
@@ -468,13 +499,17 @@ impl BillingService {
 
     async fn save_draft(
         &self,
+        actor: &Actor,
         mut work: Box<dyn UnitOfWork>,
+        before: &Invoice,
         draft: Invoice,
         items: Vec<InvoiceItem>,
     ) -> Result<Invoice, BillingError> {
         let invoice = draft.with_items(items, self.ports.clock.now())?;
         work.invoices().update_draft(&invoice).await?;
-        work.commit().await?;
+        let change = AuditAction::Change;
+        let entry = self.ports.audit_changed(actor, change, before, &invoice);
+        work.commit(&entry).await?;
         Ok(invoice)
     }
 

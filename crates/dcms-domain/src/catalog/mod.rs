@@ -1,5 +1,6 @@
 //! The services that can be planned and charged.
 
+mod audited;
 mod model;
 mod repository;
 mod service;

@@ -1,5 +1,6 @@
 use super::{CreateService, Service, ServiceChanges, ServiceFilter};
 use crate::access::{Actor, Permission};
+use crate::audit::AuditAction;
 use crate::shared::{
     CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId, Version, in_version,
     search_text,
@@ -80,7 +81,8 @@ impl CatalogService {
         retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
             work.services().insert(&service).await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &service);
+            work.commit(&entry).await?;
             Ok(service.clone())
         })
         .await
@@ -103,9 +105,12 @@ impl CatalogService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let current = in_version(work.services().get(service_id).await?, expected)?;
+            let before = current.clone();
             let service = current.changed(changes.clone(), self.ports.clock.now())?;
             work.services().update(&service).await?;
-            work.commit().await?;
+            let change = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, change, &before, &service);
+            work.commit(&entry).await?;
             Ok(service)
         })
         .await
@@ -127,7 +132,8 @@ impl CatalogService {
             let mut work = self.ports.store.begin().await?;
             let service = in_version(work.services().get(service_id).await?, expected)?;
             work.services().delete(&service).await?;
-            Ok(work.commit().await?)
+            let entry = self.ports.audit_deleted(actor, &service);
+            Ok(work.commit(&entry).await?)
         })
         .await
     }

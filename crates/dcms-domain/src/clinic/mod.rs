@@ -1,5 +1,6 @@
 //! The clinic itself: its settings, rooms and doctors.
 
+mod audited;
 mod model;
 mod repository;
 mod service;

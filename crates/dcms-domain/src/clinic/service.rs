@@ -2,6 +2,7 @@ use chrono_tz::Tz;
 
 use super::{ClinicChanges, ClinicError, ClinicSettings, CreateRoom, Doctor, Room, RoomChanges};
 use crate::access::{Actor, Permission};
+use crate::audit::AuditAction;
 use crate::shared::{
     CommonError, Expected, Faults, Page, PageRequest, Ports, RoomId, TimeWindow, UserId, Version,
     WindowRequest, in_version,
@@ -45,13 +46,15 @@ impl ClinicService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let settings = in_version(Some(work.clinic().settings().await?), expected)?;
-            let currency = settings.currency;
+            let before = settings.clone();
             let settings = settings.changed(changes.clone(), self.ports.clock.now())?;
-            if settings.currency != currency && work.invoices().lock_numbering().await? > 0 {
+            if settings.currency != before.currency && work.invoices().lock_numbering().await? > 0 {
                 return Err(ClinicError::CurrencyFrozen);
             }
             work.clinic().update_settings(&settings).await?;
-            work.commit().await?;
+            let change = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, change, &before, &settings);
+            work.commit(&entry).await?;
             Ok(settings)
         })
         .await
@@ -107,7 +110,8 @@ impl ClinicService {
         retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
             work.clinic().insert_room(&room).await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &room);
+            work.commit(&entry).await?;
             Ok(room.clone())
         })
         .await
@@ -130,6 +134,7 @@ impl ClinicService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let mut room = in_version(work.clinic().room(room_id).await?, expected)?;
+            let before = room.clone();
             let mut faults = Faults::new();
             room.name = changes
                 .name
@@ -145,7 +150,9 @@ impl ClinicService {
             room.version = room.version.next();
             room.updated_at = self.ports.clock.now();
             work.clinic().update_room(&room).await?;
-            work.commit().await?;
+            let change = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, change, &before, &room);
+            work.commit(&entry).await?;
             Ok(room)
         })
         .await
@@ -167,7 +174,8 @@ impl ClinicService {
             let mut work = self.ports.store.begin().await?;
             let room = in_version(work.clinic().room(room_id).await?, expected)?;
             work.clinic().delete_room(&room).await?;
-            Ok(work.commit().await?)
+            let entry = self.ports.audit_deleted(actor, &room);
+            Ok(work.commit(&entry).await?)
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! Users, passwords and sessions.
 
+mod audited;
 mod model;
 mod repository;
 mod service;

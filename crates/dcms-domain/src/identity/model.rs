@@ -1,9 +1,11 @@
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
-use crate::access::{Actor, Roles};
+use crate::access::{Actor, Origin, Roles};
 use crate::shared::{
     Change, CommonError, FaultCode, Faults, Instant, SessionId, UserId, Version, context_error,
     single_line_text,
@@ -13,8 +15,49 @@ use crate::shared::{
 pub const MIN_PASSWORD_CHARS: usize = 12;
 /// The most characters of a password.
 pub const MAX_PASSWORD_CHARS: usize = 128;
-/// How long a session lives after log-in or refresh.
-pub const SESSION_HOURS: i64 = 12;
+/// The most live sessions of a user; who logs in once more ends the oldest.
+pub const MAX_SESSIONS: usize = 50;
+/// How long an admin acts as somebody else, in minutes.
+pub const IMPERSONATION_MINUTES: i64 = 15;
+
+/// How long sessions live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLifetime {
+    /// Without being used.
+    pub idle: TimeDelta,
+    /// At all, however much they are used or refreshed.
+    pub absolute: TimeDelta,
+}
+
+impl Default for SessionLifetime {
+    /// 30 minutes idle, 12 hours at all.
+    fn default() -> Self {
+        Self {
+            idle: TimeDelta::minutes(30),
+            absolute: TimeDelta::hours(12),
+        }
+    }
+}
+
+impl SessionLifetime {
+    /// What has to hold for a session to be live at `now`.
+    pub(super) fn at(&self, now: Instant) -> LiveAt {
+        LiveAt {
+            now,
+            seen_after: now - self.idle,
+        }
+    }
+}
+
+/// A session is live at this moment when it is not revoked, expires after `now`, and was seen
+/// after `seen_after`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveAt {
+    /// The moment.
+    pub now: Instant,
+    /// When an idle session was last seen that is over now.
+    pub seen_after: Instant,
+}
 
 /// Somebody who can log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +72,8 @@ pub struct User {
     pub roles: Roles,
     /// Whether they may log in.
     pub is_active: bool,
+    /// Whether somebody else has set their password, so that they have to change it first.
+    pub must_change_password: bool,
     /// Counts the changes.
     pub version: Version,
     /// When it was made.
@@ -46,9 +91,17 @@ pub struct Session {
     pub user_id: UserId,
     /// What the user calls the device.
     pub device_name: Option<String>,
+    /// The address they logged in from.
+    pub address: Option<IpAddr>,
+    /// What the client they logged in with says it is.
+    pub agent: Option<String>,
+    /// The admin who acts as the user in it.
+    pub impersonator_id: Option<UserId>,
     /// When they logged in.
     pub created_at: Instant,
-    /// From when on it counts no more.
+    /// When it was last used, to the minute.
+    pub last_seen_at: Instant,
+    /// From when on it counts no more, however much it is used.
     pub expires_at: Instant,
 }
 
@@ -202,6 +255,9 @@ pub enum IdentityError {
     /// The token is not that of a live session of an active user.
     #[error("not logged in")]
     Unauthenticated,
+    /// An admin cannot act as this user: it is themselves, or the user is disabled.
+    #[error("nobody can act as this user")]
+    NotImpersonable,
     /// The clinic would be left without an active admin.
     #[error("the last active admin has to stay")]
     LastAdmin,
@@ -254,17 +310,46 @@ pub struct Me {
     pub user: User,
     /// The session the request came with.
     pub session_id: SessionId,
+    /// The admin who acts as the user.
+    pub impersonator: Option<User>,
     /// The clinic's name.
     pub clinic_name: String,
 }
 
-/// A live session and its user's standing, as they are right now.
+/// A session that is not revoked, and its user's standing, as they are right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveSession {
-    /// Who acts.
-    pub actor: Actor,
-    /// From when on the session counts no more.
+    /// Its id.
+    pub session_id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What they are in the clinic.
+    pub roles: Roles,
+    /// Whether they have to change their password first.
+    pub must_change_password: bool,
+    /// The admin who acts as them.
+    pub impersonator_id: Option<UserId>,
+    /// Whether the user may act: they are active, and whoever acts as them is an active admin.
+    pub may_act: bool,
+    /// When it was last seen.
+    pub last_seen_at: Instant,
+    /// From when on it counts no more.
     pub expires_at: Instant,
-    /// Whether its user may act.
-    pub user_is_active: bool,
+}
+
+impl LiveSession {
+    /// Who acts in it, when it counts at that moment.
+    pub(super) fn actor(&self, live: LiveAt, origin: Origin) -> Option<Actor> {
+        let counts =
+            self.may_act && live.now < self.expires_at && live.seen_after < self.last_seen_at;
+        counts.then_some(Actor {
+            user_id: self.user_id,
+            session_id: self.session_id,
+            roles: self.roles,
+            // Who acts as somebody else neither knows the password nor may change it.
+            must_change_password: self.must_change_password && self.impersonator_id.is_none(),
+            impersonator_id: self.impersonator_id,
+            origin,
+        })
+    }
 }

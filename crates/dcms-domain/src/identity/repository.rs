@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::{LiveSession, PasswordHash, Session, TokenHash, User};
+use super::{LiveAt, LiveSession, PasswordHash, Session, TokenHash, User};
 use crate::shared::{Instant, Page, PageRequest, SessionId, UserId};
 use crate::store::StoreError;
 
@@ -32,6 +32,9 @@ pub trait UserRepository: Send {
     /// The password of a user.
     async fn password(&mut self, user_id: UserId) -> Result<Option<PasswordHash>, StoreError>;
 
+    /// The user of that id with their password, held against change until the unit of work ends.
+    async fn lock(&mut self, user_id: UserId) -> Result<Option<(User, PasswordHash)>, StoreError>;
+
     /// Gives a user another password; their version stays.
     async fn set_password(
         &mut self,
@@ -44,7 +47,7 @@ pub trait UserRepository: Send {
     async fn lock_active_admins(&mut self) -> Result<Vec<UserId>, StoreError>;
 }
 
-/// Keeps sessions. A session is live until it is revoked or expires.
+/// Keeps sessions.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait SessionRepository: Send {
@@ -54,36 +57,64 @@ pub trait SessionRepository: Send {
     /// The session that is not revoked and has this token, with its user's standing.
     async fn find_by_token(&mut self, token: TokenHash) -> Result<Option<LiveSession>, StoreError>;
 
-    /// Gives a live session another token and end, and answers it; nothing when it is not live.
+    /// The same for many tokens at once; tokens of no such session are left out.
+    async fn find_by_tokens(
+        &mut self,
+        tokens: &[TokenHash],
+    ) -> Result<Vec<(TokenHash, LiveSession)>, StoreError>;
+
+    /// The session that is not revoked and had this token before another one.
+    async fn find_by_retired_token(
+        &mut self,
+        token: TokenHash,
+    ) -> Result<Option<Session>, StoreError>;
+
+    /// Gives a live session that has the token `old` the token `new` and marks it as seen; answers
+    /// it as it is then, nothing when there is none. The old token stays known as retired.
     async fn rotate(
         &mut self,
         session_id: SessionId,
-        token: TokenHash,
-        now: Instant,
-        expires_at: Instant,
+        old: TokenHash,
+        new: TokenHash,
+        live: LiveAt,
     ) -> Result<Option<Session>, StoreError>;
 
     /// Live sessions in the order of log-in, of one user or of all.
     async fn list_live(
         &mut self,
         user_id: Option<UserId>,
-        now: Instant,
+        live: LiveAt,
         page: PageRequest<SessionId>,
     ) -> Result<Page<Session, SessionId>, StoreError>;
 
-    /// Ends a live session, of this user when one is named. Answers whether there was one.
+    /// Ends a live session, of this user when one is named. Answers it when there was one.
     async fn revoke(
         &mut self,
         session_id: SessionId,
         user_id: Option<UserId>,
-        now: Instant,
-    ) -> Result<bool, StoreError>;
+        live: LiveAt,
+    ) -> Result<Option<Session>, StoreError>;
 
-    /// Ends a user's live sessions, all but `keep`.
+    /// Ends a user's sessions, all but `keep`.
     async fn revoke_all(
         &mut self,
         user_id: UserId,
         keep: Option<SessionId>,
         now: Instant,
     ) -> Result<(), StoreError>;
+
+    /// Ends a user's oldest live sessions until at most `keep` are left. Those in which an admin
+    /// acts as the user neither count nor end.
+    async fn revoke_oldest(
+        &mut self,
+        user_id: UserId,
+        keep: usize,
+        live: LiveAt,
+    ) -> Result<(), StoreError>;
+
+    /// Notes when sessions were last seen; never earlier than what is known.
+    async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError>;
+
+    /// Forgets at most `limit` sessions that expired before `before`.
+    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError>;
 }

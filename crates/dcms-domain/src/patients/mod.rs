@@ -1,5 +1,6 @@
 //! Patients and how to reach them.
 
+mod audited;
 mod model;
 mod repository;
 mod service;

@@ -1,8 +1,11 @@
+use std::iter;
+
 use super::{
     Contact, ContactChanges, CreateContact, Patient, PatientChanges, PatientDetails, PatientFilter,
     PatientKey,
 };
 use crate::access::{Actor, Permission};
+use crate::audit::{AuditAction, Audited as _, Entity};
 use crate::shared::{
     CommonError, ContactId, Expected, Faults, Instant, Page, PageRequest, PatientId, Ports,
     Version, in_version, search_text,
@@ -51,7 +54,8 @@ impl PatientService {
                 updated_at: now,
             };
             work.patients().insert(&patient).await?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, &patient);
+            work.commit(&entry).await?;
             Ok(patient)
         })
         .await
@@ -69,7 +73,9 @@ impl PatientService {
         actor.require(Permission::ReadPatients)?;
         let mut connection = self.ports.store.connect().await?;
         let patient = connection.patients().get(patient_id).await?;
-        patient.ok_or(CommonError::NotFound)
+        let patient = patient.ok_or(CommonError::NotFound)?;
+        self.ports.note_read(actor, patient.subject());
+        Ok(patient)
     }
 
     /// The patients that match.
@@ -85,7 +91,10 @@ impl PatientService {
         actor.require(Permission::ReadPatients)?;
         filter.query = search_text(filter.query)?;
         let mut connection = self.ports.store.connect().await?;
-        Ok(connection.patients().list(&filter, page).await?)
+        let patients = connection.patients().list(&filter, page).await?;
+        let shown = patients.items.iter().map(|patient| patient.patient_id);
+        self.ports.note_list(actor, Entity::Patient, shown);
+        Ok(patients)
     }
 
     /// Changes a patient.
@@ -100,7 +109,8 @@ impl PatientService {
         changes: PatientChanges,
     ) -> Result<Patient, CommonError> {
         actor.require(Permission::ChangePatients)?;
-        self.update(patient_id, expected, |patient, now| {
+        let action = AuditAction::Change;
+        self.update(actor, action, patient_id, expected, |patient, now| {
             patient.changed(changes.clone(), now)
         })
         .await
@@ -118,7 +128,8 @@ impl PatientService {
         expected: &Expected,
     ) -> Result<Patient, CommonError> {
         actor.require(Permission::ChangePatients)?;
-        self.update(patient_id, expected, |patient, now| {
+        let action = AuditAction::Archive;
+        self.update(actor, action, patient_id, expected, |patient, now| {
             Ok(patient.archived(true, now))
         })
         .await
@@ -135,7 +146,8 @@ impl PatientService {
         expected: &Expected,
     ) -> Result<Patient, CommonError> {
         actor.require(Permission::ChangePatients)?;
-        self.update(patient_id, expected, |patient, now| {
+        let action = AuditAction::Restore;
+        self.update(actor, action, patient_id, expected, |patient, now| {
             Ok(patient.archived(false, now))
         })
         .await
@@ -157,7 +169,8 @@ impl PatientService {
             let mut work = self.ports.store.begin().await?;
             let patient = in_version(work.patients().get(patient_id).await?, expected)?;
             work.patients().delete(&patient).await?;
-            Ok(work.commit().await?)
+            let entry = self.ports.audit_deleted(actor, &patient);
+            Ok(work.commit(&entry).await?)
         })
         .await
     }
@@ -182,6 +195,8 @@ impl PatientService {
                 .await?
                 .ok_or(CommonError::NotFound)?;
         }
+        self.ports
+            .note_list(actor, Entity::Contact, iter::once(patient_id));
         Ok(contacts)
     }
 
@@ -223,7 +238,8 @@ impl PatientService {
                 .insert_contact(contact)
                 .await
                 .map_err(taken_meanwhile)?;
-            work.commit().await?;
+            let entry = self.ports.audit_created(actor, contact);
+            work.commit(&entry).await?;
             Ok(contact.clone())
         })
         .await
@@ -248,16 +264,18 @@ impl PatientService {
             let current = work.patients().contact(patient_id, contact_id).await?;
             let current = in_version(current, expected)?;
             let place = |contact: &Contact| (contact.is_primary, contact.contact_type);
-            let old_place = place(&current);
+            let before = current.clone();
             let contact = current.changed(changes.clone(), self.ports.clock.now())?;
-            if place(&contact) != old_place {
+            if place(&contact) != place(&before) {
                 make_way(&mut *work, &contact).await?;
             }
             work.patients()
                 .update_contact(&contact)
                 .await
                 .map_err(taken_meanwhile)?;
-            work.commit().await?;
+            let change = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, change, &before, &contact);
+            work.commit(&entry).await?;
             Ok(contact)
         })
         .await
@@ -280,13 +298,16 @@ impl PatientService {
             let contact = work.patients().contact(patient_id, contact_id).await?;
             let contact = in_version(contact, expected)?;
             work.patients().delete_contact(&contact).await?;
-            Ok(work.commit().await?)
+            let entry = self.ports.audit_deleted(actor, &contact);
+            Ok(work.commit(&entry).await?)
         })
         .await
     }
 
     async fn update(
         &self,
+        actor: &Actor,
+        action: AuditAction,
         patient_id: PatientId,
         expected: &Expected,
         decide: impl Fn(Patient, Instant) -> Result<Patient, Faults> + Send + Sync,
@@ -295,11 +316,12 @@ impl PatientService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let current = in_version(work.patients().get(patient_id).await?, expected)?;
-            let version = current.version;
+            let before = current.clone();
             let patient = decide(current, self.ports.clock.now())?;
-            if patient.version != version {
+            if patient.version != before.version {
                 work.patients().update(&patient).await?;
-                work.commit().await?;
+                let entry = self.ports.audit_changed(actor, action, &before, &patient);
+                work.commit(&entry).await?;
             }
             Ok(patient)
         })

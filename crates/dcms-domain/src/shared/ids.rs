@@ -53,4 +53,6 @@ id_types! {
     PaymentId;
     /// Money of one payment that went back.
     RefundId;
+    /// A line of the audit log. Later ones sort behind earlier ones.
+    AuditId;
 }

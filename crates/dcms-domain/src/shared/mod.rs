@@ -13,8 +13,8 @@ mod version;
 pub use error::CommonError;
 pub(crate) use error::context_error;
 pub use ids::{
-    AppointmentId, ContactId, InvoiceId, InvoiceItemId, PatientId, PaymentId, RefundId, RoomId,
-    ServiceId, SessionId, UserId,
+    AppointmentId, AuditId, ContactId, InvoiceId, InvoiceItemId, PatientId, PaymentId, RefundId,
+    RoomId, ServiceId, SessionId, UserId,
 };
 pub use money::{Cents, MoneyOverflow, Quantity};
 pub use paging::{Page, PageLimit, PageRequest};

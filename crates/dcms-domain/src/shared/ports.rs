@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Instant;
+use crate::audit::AccessLog;
 use crate::store::Store;
 
 /// Tells the time.
@@ -29,4 +30,6 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
     pub ids: Arc<dyn IdSource>,
+    /// Where the entries of the audit log about reads wait to be written.
+    pub access_log: Arc<AccessLog>,
 }

@@ -11,6 +11,7 @@ use std::error::Error;
 use async_trait::async_trait;
 
 use crate::appointments::AppointmentRepository;
+use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
@@ -55,14 +56,17 @@ pub trait Repositories: Send {
     fn invoices(&mut self) -> &mut dyn InvoiceRepository;
     /// Payments and refunds.
     fn payments(&mut self) -> &mut dyn PaymentRepository;
+    /// The audit log.
+    fn audit(&mut self) -> &mut dyn AuditRepository;
 }
 
 /// Repositories inside one transaction. Dropped without [`commit`](Self::commit), nothing of it
 /// remains.
 #[async_trait]
 pub trait UnitOfWork: Repositories {
-    /// Makes every change of this unit of work visible and durable, or none.
-    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+    /// Makes every change of this unit of work and the entry that tells of them visible and
+    /// durable, or nothing.
+    async fn commit(self: Box<Self>, entry: &AuditEntry) -> Result<(), StoreError>;
 }
 
 /// Why a store cannot be worked with now.
@@ -151,6 +155,8 @@ pub enum Rule {
     /// An invoice's total is the sum of its lines, and what was paid the sum of its payments
     /// without their refunds.
     SumsDisagree,
+    /// An anonymized patient stays nobody.
+    PatientAnonymized,
     /// A value of the wrong form or out of bounds; services refuse it first and say where.
     ValueRefused,
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{NotReady, Repositories, Store, StoreError, UnitOfWork};
 use crate::appointments::AppointmentRepository;
+use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
@@ -43,7 +44,7 @@ impl Store for Rehearsal {
 #[async_trait]
 impl UnitOfWork for RehearsedUnitOfWork {
     /// Rolls back, and says so: nobody may take a rehearsal for the real thing.
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    async fn commit(self: Box<Self>, _: &AuditEntry) -> Result<(), StoreError> {
         Err(StoreError::Unexpected("a rehearsal keeps nothing".into()))
     }
 }
@@ -79,5 +80,9 @@ impl Repositories for RehearsedUnitOfWork {
 
     fn payments(&mut self) -> &mut dyn PaymentRepository {
         self.0.payments()
+    }
+
+    fn audit(&mut self) -> &mut dyn AuditRepository {
+        self.0.audit()
     }
 }

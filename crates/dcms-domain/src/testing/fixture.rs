@@ -5,18 +5,21 @@ use chrono::TimeDelta;
 
 use super::{CountingIds, FakeHasher, FakeTokens, FrozenClock, InMemoryStore};
 use crate::Services;
-use crate::access::{Actor, Role, Roles};
+use crate::access::{Actor, Origin, Role, Roles};
 use crate::appointments::{Appointment, BookAppointment};
 use crate::billing::{DraftInvoice, Invoice, NewItem};
 use crate::catalog::{CreateService, Service};
 use crate::clinic::{CreateRoom, Room};
-use crate::identity::{CreateUser, LogIn, LoggedIn, Secret, TokenSource};
+use crate::identity::{CreateUser, IdentitySettings, LogIn, LoggedIn, Secret, TokenSource};
 use crate::patients::{Gender, Patient, PatientDetails};
 use crate::shared::{Cents, Clock, Expected, IdSource, Instant, Ports};
 use crate::store::Store;
 
 /// The password of every user of a [`Clinic`].
 pub const PASSWORD: &str = "correct horse battery";
+
+/// The password that an admin gives a new user of the fixture.
+const FIRST_PASSWORD: &str = "incorrect horse battery";
 
 /// All services over an in-memory store, with a user in each role, a patient, a room and a service
 /// of the catalog.
@@ -79,14 +82,13 @@ impl Clinic {
                 display_name: format!("The {username}"),
                 roles: Roles::from_iter([role]),
                 is_active: true,
-                password: password(),
+                password: Secret::new(FIRST_PASSWORD.to_owned()),
             };
             done(services.identity.create_user(&admin, user).await);
-            actors.push(log_in(&services, username).await);
+            actors.push(first_log_in(&services, username).await);
         }
-        let [manager, doctor, other_doctor, receptionist] = actors[..] else {
-            unreachable!("four users were made");
-        };
+        let [manager, doctor, other_doctor, receptionist] =
+            <[Actor; 4]>::try_from(actors).expect("four users were made");
         let patient = PatientDetails {
             first_name: "Anna".to_owned(),
             last_name: "Meyer".to_owned(),
@@ -137,7 +139,11 @@ impl Clinic {
             patient: self.patient.clone(),
             room: self.room.clone(),
             service: self.service.clone(),
-            ..*self
+            admin: self.admin.clone(),
+            manager: self.manager.clone(),
+            doctor: self.doctor.clone(),
+            other_doctor: self.other_doctor.clone(),
+            receptionist: self.receptionist.clone(),
         }
     }
 
@@ -241,11 +247,7 @@ impl Clinic {
     ) -> Result<LoggedIn, crate::identity::IdentityError> {
         self.services
             .identity
-            .log_in(&LogIn {
-                username: username.to_owned(),
-                password: Secret::new(password.to_owned()),
-                device_name: None,
-            })
+            .log_in(&attempt(username, password), &Origin::default())
             .await
     }
 }
@@ -260,29 +262,51 @@ fn services(
         store: Arc::clone(store) as Arc<dyn Store>,
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         ids: Arc::clone(ids) as Arc<dyn IdSource>,
+        access_log: Arc::default(),
     };
-    let refused = vec![Secret::new("published default".to_owned())];
+    let settings = IdentitySettings {
+        refused_passwords: vec![Secret::new("published default".to_owned())],
+        ..IdentitySettings::default()
+    };
     Services::new(
         &ports,
         Arc::new(FakeHasher),
         Arc::clone(tokens) as Arc<dyn TokenSource>,
-        refused,
+        settings,
+    )
+}
+
+fn attempt(username: &str, password: &str) -> LogIn {
+    LogIn {
+        username: username.to_owned(),
+        password: Secret::new(password.to_owned()),
+        device_name: None,
+    }
+}
+
+async fn log_in_with(services: &Services, username: &str, password: &str) -> Actor {
+    let identity = &services.identity;
+    let (attempt, origin) = (attempt(username, password), Origin::default());
+    let logged_in = done(identity.log_in(&attempt, &origin).await);
+    done(
+        identity
+            .authenticate(&logged_in.access_token, &origin)
+            .await,
     )
 }
 
 async fn log_in(services: &Services, username: &str) -> Actor {
-    let attempt = LogIn {
-        username: username.to_owned(),
-        password: password(),
-        device_name: None,
-    };
-    let logged_in = done(services.identity.log_in(&attempt).await);
-    done(
-        services
-            .identity
-            .authenticate(&logged_in.access_token)
-            .await,
-    )
+    log_in_with(services, username, PASSWORD).await
+}
+
+/// Logs in with the password that an admin chose, and changes it.
+async fn first_log_in(services: &Services, username: &str) -> Actor {
+    let mut actor = log_in_with(services, username, FIRST_PASSWORD).await;
+    let (first, chosen) = (Secret::new(FIRST_PASSWORD.to_owned()), password());
+    let identity = &services.identity;
+    done(identity.change_password(&actor, &first, &chosen).await);
+    actor.must_change_password = false;
+    actor
 }
 
 fn password() -> Secret {

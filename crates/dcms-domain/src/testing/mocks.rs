@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::appointments::{AppointmentRepository, MockAppointmentRepository};
+use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
 };
@@ -96,6 +97,7 @@ impl MockStore {
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
+            audit: MockAuditRepository::new(),
             commit: Arc::clone(&self.commit),
             committed: Arc::clone(&self.committed),
         };
@@ -145,6 +147,8 @@ pub struct MockRepositories {
     pub invoices: MockInvoiceRepository,
     /// See [`Repositories::payments`].
     pub payments: MockPaymentRepository,
+    /// See [`Repositories::audit`].
+    pub audit: MockAuditRepository,
     commit: Arc<Outcome>,
     committed: Arc<AtomicUsize>,
 }
@@ -174,11 +178,14 @@ impl Repositories for MockRepositories {
     fn payments(&mut self) -> &mut dyn PaymentRepository {
         &mut self.payments
     }
+    fn audit(&mut self) -> &mut dyn AuditRepository {
+        &mut self.audit
+    }
 }
 
 #[async_trait]
 impl UnitOfWork for MockRepositories {
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    async fn commit(self: Box<Self>, _: &AuditEntry) -> Result<(), StoreError> {
         (self.commit)()?;
         self.committed.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dcms_domain::Services;
+use dcms_domain::identity::IdentitySettings;
 use dcms_domain::shared::Ports;
 use dcms_domain::store::{CarriesStoreError, Rule, StoreError};
 use dcms_domain::testing::{
@@ -85,12 +86,13 @@ fn services(store: &Arc<MockStore>) -> Services {
         store: Arc::clone(store) as _,
         clock: Arc::new(FrozenClock::default()),
         ids: Arc::new(CountingIds::default()),
+        access_log: Arc::default(),
     };
     Services::new(
         &ports,
         Arc::new(FakeHasher),
         Arc::new(FakeTokens::default()),
-        Vec::new(),
+        IdentitySettings::default(),
     )
 }
 

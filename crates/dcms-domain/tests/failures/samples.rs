@@ -65,7 +65,7 @@ async fn samples() -> Samples {
         .await;
     let (payment, paid) = payment.unwrap();
     Samples {
-        actor: clinic.admin,
+        actor: admin.clone(),
         user: services
             .identity
             .user(admin, clinic.manager.user_id)
@@ -84,8 +84,8 @@ async fn samples() -> Samples {
         issued,
         paid,
         payment,
-        room: clinic.room,
-        patient: clinic.patient,
-        service: clinic.service,
+        room: clinic.room.clone(),
+        patient: clinic.patient.clone(),
+        service: clinic.service.clone(),
     }
 }

@@ -1,5 +1,6 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
+use dcms_domain::access::Origin;
 use dcms_domain::appointments::{
     AppointmentChanges, PartiesStanding, Standing, Status, Transition,
 };
@@ -8,7 +9,7 @@ use dcms_domain::billing::{
 };
 use dcms_domain::catalog::{CreateService, ServiceChanges};
 use dcms_domain::clinic::{ClinicChanges, CreateRoom, RoomChanges};
-use dcms_domain::identity::{CreateUser, LogIn, Secret, UserChanges};
+use dcms_domain::identity::{CreateUser, IdentityError, LogIn, Secret, UserChanges};
 use dcms_domain::patients::{
     ContactChanges, CreateContact, Gender, PatientChanges, PatientDetails, RegisterNumber,
 };
@@ -50,7 +51,14 @@ fn add_user(ports: &mut MockRepositories, answers: Answers) {
         .returning(|_, _| answers.with(()));
 }
 
+/// A user is held, changed and given another password, and their sessions end.
 fn set_password(ports: &mut MockRepositories, answers: Answers) {
+    let Samples { user, password, .. } = Samples::get();
+    ports
+        .users
+        .expect_lock()
+        .returning(|_| answers.with(Some((user.clone(), password.clone()))));
+    ports.users.expect_update().returning(|_| answers.with(()));
     ports
         .users
         .expect_set_password()
@@ -62,10 +70,11 @@ fn set_password(ports: &mut MockRepositories, answers: Answers) {
 }
 
 fn revoke(ports: &mut MockRepositories, answers: Answers) {
+    let session = &Samples::get().session;
     ports
         .sessions
         .expect_revoke()
-        .returning(|_, _, _| answers.with(true));
+        .returning(|_, _, _| answers.with(Some(session.clone())));
 }
 
 fn update_patient(ports: &mut MockRepositories, answers: Answers) {
@@ -118,7 +127,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 39] = [
+pub(crate) const WRITES: [Write; 41] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -127,6 +136,14 @@ pub(crate) const WRITES: [Write; 39] = [
                 .users
                 .expect_find_by_username()
                 .returning(|_| answers.with(Some((user.clone(), password.clone()))));
+            ports
+                .users
+                .expect_lock()
+                .returning(|_| answers.with(Some((user.clone(), password.clone()))));
+            ports
+                .sessions
+                .expect_revoke_oldest()
+                .returning(|_, _, _| answers.with(()));
             ports
                 .sessions
                 .expect_insert()
@@ -139,7 +156,7 @@ pub(crate) const WRITES: [Write; 39] = [
                     password: secret(),
                     device_name: None,
                 };
-                outcome(services.identity.log_in(&attempt)).await
+                outcome(services.identity.log_in(&attempt, &Origin::default())).await
             })
         },
     },
@@ -161,7 +178,39 @@ pub(crate) const WRITES: [Write; 39] = [
                 .expect_rotate()
                 .returning(|_, _, _, _| answers.with(Some(session.clone())));
         },
-        call: |services, with| Box::pin(outcome(services.identity.refresh(&with.actor))),
+        call: |services, with| {
+            Box::pin(async {
+                let current = secret();
+                outcome(services.identity.refresh(&with.actor, &current)).await
+            })
+        },
+    },
+    Write {
+        name: "end the session of a token that was replaced",
+        script: |ports, answers| {
+            let session = &Samples::get().session;
+            let sessions = &mut ports.sessions;
+            sessions
+                .expect_find_by_token()
+                .returning(|_| answers.with(None));
+            sessions
+                .expect_find_by_retired_token()
+                .returning(|_| answers.with(Some(session.clone())));
+            revoke(ports, answers);
+        },
+        call: |services, _| {
+            Box::pin(async {
+                let (token, origin) = (secret(), Origin::default());
+                let refused = services.identity.authenticate(&token, &origin).await;
+                outcome(async {
+                    match refused {
+                        Err(IdentityError::Unauthenticated) => Ok(()),
+                        refused => refused.map(|actor| panic!("{actor:?} came in")),
+                    }
+                })
+                .await
+            })
+        },
     },
     Write {
         name: "change a password",
@@ -194,7 +243,7 @@ pub(crate) const WRITES: [Write; 39] = [
         call: |services, with| {
             Box::pin(async {
                 let (actor, id, new) = (&with.actor, with.user.user_id, secret());
-                outcome(services.identity.reset_password(actor, id, &new)).await
+                outcome(services.identity.reset_password(actor, id, &ANY, &new)).await
             })
         },
     },
@@ -231,9 +280,27 @@ pub(crate) const WRITES: [Write; 39] = [
         },
         call: |services, with| {
             let id = with.user.user_id;
-            Box::pin(outcome(
-                services.identity.revoke_sessions_of(&with.actor, id),
-            ))
+            let identity = &services.identity;
+            Box::pin(outcome(identity.revoke_sessions_of(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "act as a user",
+        script: |ports, answers| {
+            let user = &Samples::get().user;
+            ports
+                .users
+                .expect_get()
+                .returning(|_| answers.with(Some(user.clone())));
+            ports
+                .sessions
+                .expect_insert()
+                .returning(|_, _| answers.with(()));
+        },
+        call: |services, with| {
+            let (actor, id) = (&with.actor, with.user.user_id);
+            let identity = &services.identity;
+            Box::pin(outcome(identity.impersonate(actor, id, "They asked me to")))
         },
     },
     Write {

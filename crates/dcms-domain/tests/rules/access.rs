@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::pin::Pin;
 
-use dcms_domain::access::Actor;
+use dcms_domain::access::{Actor, Forbidden};
 use dcms_domain::appointments::{AppointmentChanges, AppointmentQuery, Transition};
+use dcms_domain::audit::AuditQuery;
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, InvoiceQuery, ItemChanges, NewItem, PaymentMethod, PaymentQuery,
     RecordPayment, RecordRefund,
@@ -21,85 +22,90 @@ use dcms_domain::testing::Clinic;
 use pollster::block_on;
 use uuid::Uuid;
 
-use crate::{ANY, is_forbidden};
+use crate::{ANY, Fails, forbidden};
 
 /// Typed from the contract: `x` may, `own` only where the appointment's doctor is the actor, `-`
-/// may not.
+/// may not. Behind the roles: an admin with a password that somebody else has set, and an admin as
+/// whom another one acts.
 const CONTRACT: &str = "
-                        admin manager doctor receptionist
-me                      x     x       x      x
-refresh                 x     x       x      x
-change_password         x     x       x      x
-own_sessions            x     x       x      x
-revoke_own_session      x     x       x      x
-log_out                 x     x       x      x
-sessions                x     -       -      -
-revoke_session          x     -       -      -
-revoke_sessions_of      x     -       -      -
-users                   x     -       -      -
-user                    x     -       -      -
-create_user             x     -       -      -
-change_user             x     -       -      -
-reset_password          x     -       -      -
-settings                x     x       x      x
-change_settings         x     x       -      -
-rooms                   x     x       x      x
-room                    x     x       x      x
-create_room             x     x       -      -
-change_room             x     x       -      -
-delete_room             x     x       -      -
-doctors                 x     x       x      x
-services                x     x       x      x
-service                 x     x       x      x
-create_service          x     x       -      -
-change_service          x     x       -      -
-delete_service          x     x       -      -
-patients                x     x       x      x
-patient                 x     x       x      x
-register                x     x       x      x
-change_patient          x     x       x      x
-archive                 x     x       x      x
-restore                 x     x       x      x
-delete_patient          x     x       -      -
-contacts                x     x       x      x
-add_contact             x     x       x      x
-change_contact          x     x       x      x
-delete_contact          x     x       x      x
-appointments            x     x       x      x
-appointment             x     x       x      x
-book                    x     x       own    x
-overbook                x     x       own    -
-change_appointment      x     x       own    x
-reschedule              x     x       own    x
-confirm                 x     x       own    x
-arrive                  x     x       own    x
-cancel                  x     x       own    x
-no_show                 x     x       own    x
-start                   x     x       own    -
-complete                x     x       own    -
-draft                   x     x       -      x
-invoice                 x     x       x      x
-invoices                x     x       x      x
-change_draft            x     x       -      x
-add_item                x     x       -      x
-change_item             x     x       -      x
-remove_item             x     x       -      x
-delete_draft            x     x       -      x
-issue                   x     x       -      x
-void                    x     x       -      -
-record_payment          x     x       -      x
-payment                 x     x       x      x
-payments                x     x       x      x
-payments_of_invoice     x     x       x      x
-record_refund           x     x       -      -
+                        admin manager doctor receptionist first impersonated
+me                      x     x       x      x            x     x
+refresh                 x     x       x      x            -     -
+change_password         x     x       x      x            x     -
+own_sessions            x     x       x      x            -     -
+revoke_own_session      x     x       x      x            -     -
+log_out                 x     x       x      x            x     x
+sessions                x     -       -      -            -     -
+revoke_session          x     -       -      -            -     -
+revoke_sessions_of      x     -       -      -            -     -
+impersonate             x     -       -      -            -     -
+users                   x     -       -      -            -     -
+user                    x     -       -      -            -     -
+create_user             x     -       -      -            -     -
+change_user             x     -       -      -            -     -
+reset_password          x     -       -      -            -     -
+settings                x     x       x      x            -     x
+change_settings         x     x       -      -            -     x
+rooms                   x     x       x      x            -     x
+room                    x     x       x      x            -     x
+create_room             x     x       -      -            -     x
+change_room             x     x       -      -            -     x
+delete_room             x     x       -      -            -     x
+doctors                 x     x       x      x            -     x
+services                x     x       x      x            -     x
+service                 x     x       x      x            -     x
+create_service          x     x       -      -            -     x
+change_service          x     x       -      -            -     x
+delete_service          x     x       -      -            -     x
+patients                x     x       x      x            -     x
+patient                 x     x       x      x            -     x
+register                x     x       x      x            -     x
+change_patient          x     x       x      x            -     x
+archive                 x     x       x      x            -     x
+restore                 x     x       x      x            -     x
+delete_patient          x     x       -      -            -     x
+contacts                x     x       x      x            -     x
+add_contact             x     x       x      x            -     x
+change_contact          x     x       x      x            -     x
+delete_contact          x     x       x      x            -     x
+appointments            x     x       x      x            -     x
+appointment             x     x       x      x            -     x
+book                    x     x       own    x            -     x
+overbook                x     x       own    -            -     x
+change_appointment      x     x       own    x            -     x
+reschedule              x     x       own    x            -     x
+confirm                 x     x       own    x            -     x
+arrive                  x     x       own    x            -     x
+cancel                  x     x       own    x            -     x
+no_show                 x     x       own    x            -     x
+start                   x     x       own    -            -     x
+complete                x     x       own    -            -     x
+draft                   x     x       -      x            -     -
+invoice                 x     x       x      x            -     x
+invoices                x     x       x      x            -     x
+change_draft            x     x       -      x            -     -
+add_item                x     x       -      x            -     -
+change_item             x     x       -      x            -     -
+remove_item             x     x       -      x            -     -
+delete_draft            x     x       -      x            -     -
+issue                   x     x       -      x            -     -
+void                    x     x       -      -            -     -
+record_payment          x     x       -      x            -     -
+payment                 x     x       x      x            -     x
+payments                x     x       x      x            -     x
+payments_of_invoice     x     x       x      x            -     x
+record_refund           x     x       -      -            -     -
+audit_entries           x     -       -      -            -     x
+audit_export            x     -       -      -            -     x
+accesses                x     x       -      -            -     x
 ";
 
 /// Who asks, and whose appointment it is about.
-struct Question<'clinic> {
-    clinic: &'clinic Clinic,
-    actor: &'clinic Actor,
-    doctor_id: UserId,
-    appointment_id: AppointmentId,
+pub(crate) struct Question<'clinic> {
+    pub(crate) clinic: &'clinic Clinic,
+    pub(crate) actor: &'clinic Actor,
+    pub(crate) doctor_id: UserId,
+    pub(crate) appointment_id: AppointmentId,
 }
 
 impl Question<'_> {
@@ -109,17 +115,32 @@ impl Question<'_> {
     }
 }
 
-type Ask = for<'question> fn(
-    &'question Question<'question>,
-) -> Pin<Box<dyn Future<Output = bool> + 'question>>;
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Done,
+    Forbidden(Forbidden),
+    Failed,
+}
 
-/// A question of the form `context.method(actor, …)`, answered by whether it is forbidden.
+fn answer<Value>(outcome: Result<Value, impl Fails>) -> Answer {
+    match outcome {
+        Ok(_) => Answer::Done,
+        Err(failure) => forbidden(&failure).map_or(Answer::Failed, Answer::Forbidden),
+    }
+}
+
+pub(crate) type Ask = for<'question> fn(
+    &'question Question<'question>,
+) -> Pin<Box<dyn Future<Output = Answer> + 'question>>;
+
+/// A question of the form `context.method(actor, …)`.
 macro_rules! questions {
     ($($name:ident: |$with:ident| $context:ident.$method:ident($($argument:expr),* $(,)?);)+) => {
         [$((stringify!($name), {
             let ask: Ask = |$with| Box::pin(async move {
                 let service = &$with.clinic.services.$context;
-                service.$method($with.actor, $($argument),*).await.is_err_and(|failure| is_forbidden(&failure))
+                answer(service.$method($with.actor, $($argument),*).await)
             });
             ask
         })),+]
@@ -169,19 +190,20 @@ fn booking(
     }
 }
 
-type Questions = Vec<(&'static str, Ask)>;
+pub(crate) type Questions = Vec<(&'static str, Ask)>;
 
 fn identity_questions() -> Questions {
     Vec::from(questions! {
         me: |with| identity.me();
-        refresh: |with| identity.refresh();
+        refresh: |with| identity.refresh(&secret());
         change_password: |with| identity.change_password(&secret(), &secret());
         own_sessions: |with| identity.own_sessions(PageRequest::first());
         revoke_own_session: |with| identity.revoke_own_session(with.no());
         log_out: |with| identity.log_out();
         sessions: |with| identity.sessions(None, PageRequest::first());
         revoke_session: |with| identity.revoke_session(with.no());
-        revoke_sessions_of: |with| identity.revoke_sessions_of(with.no());
+        revoke_sessions_of: |with| identity.revoke_sessions_of(with.no(), &ANY);
+        impersonate: |with| identity.impersonate(with.no(), "They asked me to");
         users: |with| identity.users(PageRequest::first());
         user: |with| identity.user(with.no());
         create_user: |with| identity.create_user(CreateUser {
@@ -192,7 +214,7 @@ fn identity_questions() -> Questions {
             password: secret(),
         });
         change_user: |with| identity.change_user(with.no(), &ANY, UserChanges::default());
-        reset_password: |with| identity.reset_password(with.no(), &secret());
+        reset_password: |with| identity.reset_password(with.no(), &ANY, &secret());
     })
 }
 
@@ -327,7 +349,15 @@ fn billing_questions() -> Questions {
     })
 }
 
-fn questions() -> Questions {
+fn audit_questions() -> Questions {
+    Vec::from(questions! {
+        audit_entries: |with| audit.entries(AuditQuery::default(), PageRequest::first());
+        audit_export: |with| audit.export(AuditQuery::default(), PageRequest::first());
+        accesses: |with| audit.accesses(with.no(), PageRequest::first());
+    })
+}
+
+pub(crate) fn questions() -> Questions {
     [
         identity_questions(),
         clinic_questions(),
@@ -335,6 +365,7 @@ fn questions() -> Questions {
         patient_questions(),
         appointment_questions(),
         billing_questions(),
+        audit_questions(),
     ]
     .concat()
 }
@@ -349,24 +380,40 @@ fn each_role_may_do_what_the_contract_says() {
     };
     let appointments = &clinic.services.appointments;
     let of_others = block_on(appointments.book(&clinic.admin, of_others)).unwrap();
-    let mut table = "\n                        admin manager doctor receptionist\n".to_owned();
+    let first = Actor {
+        must_change_password: true,
+        ..clinic.admin.clone()
+    };
+    let impersonated = Actor {
+        impersonator_id: Some(clinic.manager.user_id),
+        ..clinic.admin.clone()
+    };
+    let mut table = CONTRACT.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
     for (name, ask) in questions() {
         write!(table, "{name:<24}").unwrap();
-        for (role, width) in [
-            (&clinic.admin, 6),
-            (&clinic.manager, 8),
-            (&clinic.doctor, 7),
-            (&clinic.receptionist, 12),
+        for (actor, reason, width) in [
+            (&clinic.admin, Forbidden::Role, 6),
+            (&clinic.manager, Forbidden::Role, 8),
+            (&clinic.doctor, Forbidden::Role, 7),
+            (&clinic.receptionist, Forbidden::Role, 13),
+            (&first, Forbidden::PasswordChangeRequired, 6),
+            (&impersonated, Forbidden::Impersonated, 12),
         ] {
             let is_forbidden = |doctor_id, appointment_id| {
                 let fork = clinic.fork();
                 let question = Question {
                     clinic: &fork,
-                    actor: role,
+                    actor,
                     doctor_id,
                     appointment_id,
                 };
-                block_on(ask(&question))
+                match block_on(ask(&question)) {
+                    Answer::Forbidden(actual) => {
+                        assert_eq!(actual, reason, "{name}");
+                        true
+                    }
+                    Answer::Done | Answer::Failed => false,
+                }
             };
             let on_own = is_forbidden(clinic.doctor.user_id, own);
             let not_own = is_forbidden(of_others.doctor_id, of_others.appointment_id);

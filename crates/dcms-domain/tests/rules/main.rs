@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 mod access;
+mod access_log;
 mod appointments;
+mod audit;
 mod billing;
 mod catalog;
 mod clinic;
@@ -16,11 +18,13 @@ use std::fmt::Debug;
 
 use dcms_domain::access::Forbidden;
 use dcms_domain::appointments::AppointmentError;
+use dcms_domain::audit::{AuditAction, AuditEntry, Entity};
 use dcms_domain::billing::BillingError;
 use dcms_domain::clinic::ClinicError;
 use dcms_domain::identity::IdentityError;
-use dcms_domain::shared::{CommonError, Expected, Version};
+use dcms_domain::shared::{Clock, CommonError, Expected, IdSource, Version};
 use dcms_domain::store::{Rule, StoreError};
+use dcms_domain::testing::Clinic;
 
 const ANY: Expected = Expected::Any;
 
@@ -92,15 +96,27 @@ fn assert_mismatch<Value: Debug>(result: Result<Value, impl Fails>) {
     assert!(is_so, "expected a version mismatch, got {failure:?}");
 }
 
-fn is_forbidden(failure: &impl Fails) -> bool {
-    matches!(failure.common(), Some(CommonError::Forbidden(Forbidden)))
+/// Why it is forbidden, if that is what it is.
+fn forbidden(failure: &impl Fails) -> Option<Forbidden> {
+    match failure.common() {
+        Some(CommonError::Forbidden(reason)) => Some(*reason),
+        _ => None,
+    }
+}
+
+#[track_caller]
+fn assert_forbidden_because<Value: Debug>(reason: Forbidden, result: Result<Value, impl Fails>) {
+    let failure = result.expect_err("forbidden");
+    assert_eq!(forbidden(&failure), Some(reason), "{failure:?}");
 }
 
 #[track_caller]
 fn assert_forbidden<Value: Debug>(result: Result<Value, impl Fails>) {
-    let failure = result.expect_err("forbidden");
-    assert!(
-        is_forbidden(&failure),
-        "expected forbidden, got {failure:?}"
-    );
+    assert_forbidden_because(Forbidden::Role, result);
+}
+
+/// An entry of the audit log, for changes that no service makes.
+fn entry(clinic: &Clinic) -> AuditEntry {
+    let (id, now) = (clinic.ids.next_id().into(), clinic.clock.now());
+    AuditEntry::unattributed(id, now, AuditAction::Change, Entity::Operation)
 }

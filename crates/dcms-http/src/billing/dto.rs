@@ -4,12 +4,12 @@
 )]
 
 use dcms_domain::billing as model;
-use dcms_domain::shared::{Cents, MoneyOverflow, WindowRequest};
+use dcms_domain::shared::{Cents, MoneyOverflow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::json::request_bodies;
-use crate::wire::{Bound, Id, Instant, InvoiceStatus, Patch, PaymentMethod};
+use crate::wire::{Bound, Id, Instant, InvoiceStatus, Patch, PaymentMethod, window_of};
 
 /// An invoice.
 #[derive(Serialize, ToSchema)]
@@ -311,14 +311,6 @@ impl From<PaymentFilter> for model::PaymentQuery {
             method: filter.method.map(|method| method.0),
             window: window_of(filter.from, filter.to),
         }
-    }
-}
-
-fn window_of(from: Option<Bound>, to: Option<Bound>) -> WindowRequest {
-    WindowRequest {
-        from: from.map(|bound| bound.0),
-        to: to.map(|bound| bound.0),
-        day: None,
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) struct User {
     roles: Vec<Role>,
     /// Whether they may log in.
     is_active: bool,
+    /// Whether somebody else has set their password: until they change it, nothing but reading
+    /// who they are, changing the password and logging out is done.
+    must_change_password: bool,
     created_at: Instant,
     updated_at: Instant,
 }
@@ -35,6 +38,7 @@ impl From<model::User> for User {
             display_name: user.display_name,
             roles: user.roles.iter().map(Role).collect(),
             is_active: user.is_active,
+            must_change_password: user.must_change_password,
             created_at: Instant(user.created_at),
             updated_at: Instant(user.updated_at),
         }
@@ -70,7 +74,8 @@ pub(super) struct LoggedIn {
     /// Always `Bearer`.
     #[schema(value_type = String)]
     token_type: &'static str,
-    /// When the token ends, unless it is refreshed.
+    /// When the session ends, however much it is used. It ends earlier when it is not used for
+    /// 30 minutes, unless the server is configured otherwise.
     expires_at: Instant,
     user: User,
 }
@@ -91,6 +96,8 @@ impl From<model::LoggedIn> for LoggedIn {
 pub(super) struct Me {
     user: User,
     session_id: Id,
+    /// The admin who acts as the user in this session; null when nobody does.
+    impersonator: Option<User>,
     clinic_name: String,
 }
 
@@ -99,6 +106,7 @@ impl From<model::Me> for Me {
         Self {
             user: me.user.into(),
             session_id: Id::of(me.session_id),
+            impersonator: me.impersonator.map(User::from),
             clinic_name: me.clinic_name,
         }
     }
@@ -136,6 +144,14 @@ impl From<ResetPassword> for Secret {
     }
 }
 
+/// Why an admin acts as somebody else.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Impersonate {
+    /// 1 to 500 characters; the audit log keeps it.
+    pub(super) reason: String,
+}
+
 /// A log-in that lasts.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
@@ -143,7 +159,16 @@ pub(super) struct Session {
     user_id: Id,
     /// What the user calls the device.
     device_name: Option<String>,
+    /// The address they logged in from.
+    address: Option<String>,
+    /// The `User-Agent` they logged in with.
+    agent: Option<String>,
+    /// The admin who acts as the user in it; null when nobody does.
+    impersonator_id: Option<Id>,
     created_at: Instant,
+    /// When it was last used, to the minute.
+    last_seen_at: Instant,
+    /// When it ends, however much it is used.
     expires_at: Instant,
     /// Whether it is the session that asks.
     is_current: bool,
@@ -156,7 +181,11 @@ impl Session {
             session_id: Id::of(session.session_id),
             user_id: Id::of(session.user_id),
             device_name: session.device_name,
+            address: session.address.map(|address| address.to_string()),
+            agent: session.agent,
+            impersonator_id: session.impersonator_id.map(Id::of),
             created_at: Instant(session.created_at),
+            last_seen_at: Instant(session.last_seen_at),
             expires_at: Instant(session.expires_at),
             is_current: session.session_id == current,
         }
@@ -236,4 +265,11 @@ fn roles_of(roles: Vec<Role>) -> Roles {
     roles.into_iter().map(|role| role.0).collect()
 }
 
-request_bodies!(LogIn, ChangePassword, ResetPassword, CreateUser, ChangeUser);
+request_bodies!(
+    LogIn,
+    ChangePassword,
+    ResetPassword,
+    Impersonate,
+    CreateUser,
+    ChangeUser
+);

@@ -5,10 +5,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::dto::{
-    ChangePassword, ChangeUser, CreateUser, LogIn, LoggedIn, Me, ResetPassword, Session,
-    SessionFilter, User,
+    ChangePassword, ChangeUser, CreateUser, Impersonate, LogIn, LoggedIn, Me, ResetPassword,
+    Session, SessionFilter, User,
 };
-use crate::extract::{Caller, IfMatch, Path, Query};
+use crate::extract::{Bearer, Caller, IfMatch, Path, Query, Source};
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
 use crate::problem::{Code, Problem};
@@ -34,6 +34,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_users, create_user))
         .routes(routes!(read_user, change_user))
         .routes(routes!(reset_password))
+        .routes(routes!(impersonate))
 }
 
 /// Log in
@@ -42,11 +43,12 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(
     post, path = "/auth/login", tag = "Identity", security(),
     request_body = LogIn,
-    responses((status = 200, description = "Logged in, with a token of 12 hours.", body = LoggedIn)),
+    responses((status = 200, description = "Logged in.", body = LoggedIn)),
     extensions(("x-problems" = json!(["invalid_credentials"]))),
 )]
-async fn log_in(State(app): State<App>, Json(body): Json<LogIn>) -> Answer {
-    let logged_in = app.services.identity.log_in(&body.into()).await?;
+async fn log_in(State(app): State<App>, Source(origin): Source, Json(body): Json<LogIn>) -> Answer {
+    let service = &app.services.identity;
+    let logged_in = service.log_in(&body.into(), &origin).await?;
     Ok(ok(LoggedIn::from(logged_in)))
 }
 
@@ -77,13 +79,14 @@ async fn read_me(State(app): State<App>, Caller(actor): Caller) -> Answer {
 
 /// Rotate the token
 ///
-/// The session gets another token and 12 hours more; the token it had counts no more.
+/// The session gets another token and ends when it would have ended. Whoever still comes with the
+/// token it had ends the session: one of the two stole it.
 #[utoipa::path(
     post, path = "/auth/refresh", tag = "Identity",
     responses((status = 200, description = "The session with its new token.", body = LoggedIn)),
 )]
-async fn refresh(State(app): State<App>, Caller(actor): Caller) -> Answer {
-    let logged_in = app.services.identity.refresh(&actor).await?;
+async fn refresh(State(app): State<App>, Caller(actor): Caller, Bearer(token): Bearer) -> Answer {
+    let logged_in = app.services.identity.refresh(&actor, &token).await?;
     Ok(ok(LoggedIn::from(logged_in)))
 }
 
@@ -191,15 +194,18 @@ async fn revoke_session(
 #[utoipa::path(
     post, path = "/admin/users/{user_id}/revoke_sessions", tag = "Users",
     responses((status = 204, description = "The sessions are over.")),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-problems" = json!(["forbidden", "version_mismatch"]))),
 )]
 async fn revoke_sessions_of_user(
     State(app): State<App>,
     Caller(actor): Caller,
     Path([user_id]): Path<1>,
+    IfMatch(expected): IfMatch,
 ) -> Answer {
     let service = &app.services.identity;
-    service.revoke_sessions_of(&actor, user_id.get()).await?;
+    service
+        .revoke_sessions_of(&actor, user_id.get(), &expected)
+        .await?;
     Ok(nothing())
 }
 
@@ -222,6 +228,8 @@ async fn list_users(
 }
 
 /// Make a user
+///
+/// They have to change the password before they do anything else.
 #[utoipa::path(
     post, path = "/admin/users", tag = "Users",
     request_body = CreateUser,
@@ -281,21 +289,47 @@ async fn change_user(
 
 /// Give a user another password
 ///
-/// Ends their sessions.
+/// Ends their sessions. They have to change it before they do anything else.
 #[utoipa::path(
     post, path = "/admin/users/{user_id}/reset_password", tag = "Users",
     request_body = ResetPassword,
     responses((status = 204, description = "The password is changed.")),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-problems" = json!(["forbidden", "version_mismatch"]))),
 )]
 async fn reset_password(
     State(app): State<App>,
     Caller(actor): Caller,
     Path([user_id]): Path<1>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<ResetPassword>,
 ) -> Answer {
     let new = Secret::from(body);
     let service = &app.services.identity;
-    service.reset_password(&actor, user_id.get(), &new).await?;
+    service
+        .reset_password(&actor, user_id.get(), &expected, &new)
+        .await?;
     Ok(nothing())
+}
+
+/// Act as a user
+///
+/// For support: opens a session of 15 minutes as another active user. It cannot change passwords,
+/// users or money, and the audit log names both.
+#[utoipa::path(
+    post, path = "/admin/users/{user_id}/impersonate", tag = "Users",
+    request_body = Impersonate,
+    responses((status = 200, description = "The session.", body = LoggedIn)),
+    extensions(("x-problems" = json!(["forbidden"]))),
+)]
+async fn impersonate(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([user_id]): Path<1>,
+    Json(body): Json<Impersonate>,
+) -> Answer {
+    let service = &app.services.identity;
+    let logged_in = service
+        .impersonate(&actor, user_id.get(), &body.reason)
+        .await?;
+    Ok(ok(LoggedIn::from(logged_in)))
 }

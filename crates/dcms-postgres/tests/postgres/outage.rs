@@ -1,6 +1,9 @@
 //! The database goes away and comes back.
 
+use dcms_domain::audit::{AuditAction, AuditEntry, Entity};
+use dcms_domain::shared::{Clock as _, IdSource as _};
 use dcms_domain::store::{NotReady, Store, StoreError};
+use dcms_domain::testing::{CountingIds, FrozenClock};
 use dcms_local_postgres::throwaway;
 use dcms_postgres::{ConnectError, PostgresStore};
 
@@ -35,7 +38,10 @@ async fn a_store_recovers_as_soon_as_the_database_is_back() {
 
         cluster.stop_now().await.expect("it stops");
         assert!(is_unavailable(&work.clinic().settings().await));
-        assert!(is_unavailable(&work.commit().await));
+        let at = FrozenClock::default().now();
+        let id = CountingIds::default().next_id().into();
+        let entry = AuditEntry::unattributed(id, at, AuditAction::Read, Entity::Clinic);
+        assert!(is_unavailable(&work.commit(&entry).await));
         let read = in_time(clinic_name(&store)).await;
         assert!(is_unavailable(&read), "{read:?} in round {round}");
         assert_eq!(store.check_ready().await, Err(NotReady::Unreachable));

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dcms_domain::Services;
-use dcms_domain::access::{Actor, Role, Roles};
+use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::appointments::BookAppointment;
 use dcms_domain::billing::{DraftInvoice, Invoice, NewItem};
 use dcms_domain::clinic::{CreateRoom, Room};
-use dcms_domain::identity::{CreateUser, Secret, User};
+use dcms_domain::identity::{CreateUser, IdentitySettings, Secret, User};
 use dcms_domain::patients::{Gender, Patient, PatientDetails};
 use dcms_domain::shared::{Cents, Clock, Expected, IdSource, Instant, Ports};
 use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock};
@@ -105,12 +105,13 @@ impl Clinic {
             store: Arc::new(store_on(database.url()).await),
             clock: clock.clone(),
             ids: ids.clone(),
+            access_log: Arc::default(),
         };
         let services = Services::new(
             &ports,
             Arc::new(FakeHasher),
             Arc::new(FakeTokens::default()),
-            Vec::new(),
+            IdentitySettings::default(),
         );
         let password = Secret::new("correct horse battery".to_owned());
         let admin = services
@@ -122,6 +123,9 @@ impl Clinic {
             user_id: admin.user_id,
             session_id: ids.next_id().into(),
             roles: admin.roles,
+            must_change_password: false,
+            impersonator_id: None,
+            origin: Origin::default(),
         };
         let doctor = CreateUser {
             username: "doctor".to_owned(),

@@ -63,6 +63,9 @@ impl Formed for Session {
             && is_sane_instant(self.created_at)
             && is_sane_instant(self.expires_at)
             && self.expires_at > self.created_at
+            && is_sane_instant(self.last_seen_at)
+            && optional(self.agent.as_ref(), 200)
+            && self.impersonator_id != Some(self.user_id)
     }
 }
 

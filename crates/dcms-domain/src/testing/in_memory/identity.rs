@@ -1,9 +1,9 @@
 use async_trait::async_trait;
 
 use super::{Connection, State, StoredSession, forms, hold, page, same_text};
-use crate::access::{Actor, Role};
+use crate::access::Role;
 use crate::identity::{
-    LiveSession, PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository,
+    LiveAt, LiveSession, PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository,
 };
 use crate::shared::{Instant, Page, PageRequest, SessionId, UserId};
 use crate::store::{Rule, StoreError};
@@ -19,6 +19,26 @@ impl State {
     fn check_token_unused(&self, token: TokenHash) -> Result<(), StoreError> {
         let is_used = self.sessions.values().any(|stored| stored.token == token);
         hold(Rule::IdentifierTaken, !is_used)
+    }
+
+    fn live_session(&self, stored: &StoredSession) -> Option<LiveSession> {
+        let session = &stored.session;
+        let (user, _) = self.users.get(&session.user_id)?;
+        let impersonator_may = session.impersonator_id.is_none_or(|impersonator_id| {
+            self.users
+                .get(&impersonator_id)
+                .is_some_and(|(other, _)| other.is_active && other.roles.contains(Role::Admin))
+        });
+        Some(LiveSession {
+            session_id: session.session_id,
+            user_id: user.user_id,
+            roles: user.roles,
+            must_change_password: user.must_change_password,
+            impersonator_id: session.impersonator_id,
+            may_act: user.is_active && impersonator_may,
+            last_seen_at: session.last_seen_at,
+            expires_at: session.expires_at,
+        })
     }
 }
 
@@ -102,6 +122,10 @@ impl UserRepository for Connection {
         })
     }
 
+    async fn lock(&mut self, user_id: UserId) -> Result<Option<(User, PasswordHash)>, StoreError> {
+        Ok(self.read()?.users.get(&user_id).cloned())
+    }
+
     async fn lock_active_admins(&mut self) -> Result<Vec<UserId>, StoreError> {
         let state = self.read()?;
         Ok(state
@@ -114,8 +138,10 @@ impl UserRepository for Connection {
 }
 
 impl StoredSession {
-    fn is_live(&self, now: Instant) -> bool {
-        self.revoked_at.is_none() && now < self.session.expires_at
+    fn is_live(&self, live: LiveAt) -> bool {
+        self.revoked_at.is_none()
+            && live.now < self.session.expires_at
+            && live.seen_after < self.session.last_seen_at
     }
 }
 
@@ -131,7 +157,10 @@ impl SessionRepository for Connection {
             state.check_token_unused(token)?;
             hold(
                 Rule::UserUnknown,
-                state.users.contains_key(&session.user_id),
+                [Some(session.user_id), session.impersonator_id]
+                    .into_iter()
+                    .flatten()
+                    .all(|user_id| state.users.contains_key(&user_id)),
             )?;
             let stored = StoredSession {
                 session: session.clone(),
@@ -144,44 +173,56 @@ impl SessionRepository for Connection {
     }
 
     async fn find_by_token(&mut self, token: TokenHash) -> Result<Option<LiveSession>, StoreError> {
+        let found = self.find_by_tokens(&[token]).await?;
+        Ok(found.into_iter().next().map(|(_, session)| session))
+    }
+
+    async fn find_by_tokens(
+        &mut self,
+        tokens: &[TokenHash],
+    ) -> Result<Vec<(TokenHash, LiveSession)>, StoreError> {
         let state = self.read()?;
         let found = state
             .sessions
             .values()
-            .find(|stored| stored.token == token && stored.revoked_at.is_none());
-        Ok(found.and_then(|stored| {
-            let (user, _) = state.users.get(&stored.session.user_id)?;
-            Some(LiveSession {
-                actor: Actor {
-                    user_id: user.user_id,
-                    session_id: stored.session.session_id,
-                    roles: user.roles,
-                },
-                expires_at: stored.session.expires_at,
-                user_is_active: user.is_active,
-            })
-        }))
+            .filter(|stored| tokens.contains(&stored.token) && stored.revoked_at.is_none());
+        Ok(found
+            .filter_map(|stored| Some((stored.token, state.live_session(stored)?)))
+            .collect())
+    }
+
+    async fn find_by_retired_token(
+        &mut self,
+        token: TokenHash,
+    ) -> Result<Option<Session>, StoreError> {
+        let state = self.read()?;
+        let retired = state.retired_tokens.iter().find(|(old, _)| *old == token);
+        Ok(retired
+            .and_then(|(_, session_id)| state.sessions.get(session_id))
+            .filter(|stored| stored.revoked_at.is_none())
+            .map(|stored| stored.session.clone()))
     }
 
     async fn rotate(
         &mut self,
         session_id: SessionId,
-        token: TokenHash,
-        now: Instant,
-        expires_at: Instant,
+        old: TokenHash,
+        new: TokenHash,
+        live: LiveAt,
     ) -> Result<Option<Session>, StoreError> {
         self.write(|state| {
-            let unused = state.check_token_unused(token);
+            let unused = state.check_token_unused(new);
             let Some(stored) = state
                 .sessions
                 .get_mut(&session_id)
-                .filter(|stored| stored.is_live(now))
+                .filter(|stored| stored.is_live(live) && stored.token == old)
             else {
                 return Ok(None);
             };
             unused?;
-            stored.token = token;
-            stored.session.expires_at = expires_at;
+            stored.token = new;
+            stored.session.last_seen_at = live.now;
+            state.retired_tokens.push((old, session_id));
             forms::check(&[&stored.session])?;
             Ok(Some(stored.session.clone()))
         })
@@ -190,14 +231,14 @@ impl SessionRepository for Connection {
     async fn list_live(
         &mut self,
         user_id: Option<UserId>,
-        now: Instant,
+        live: LiveAt,
         request: PageRequest<SessionId>,
     ) -> Result<Page<Session, SessionId>, StoreError> {
         let state = self.read()?;
         let live = state
             .sessions
             .values()
-            .filter(|stored| stored.is_live(now))
+            .filter(|stored| stored.is_live(live))
             .map(|stored| stored.session.clone())
             .filter(|session| user_id.is_none_or(|user_id| session.user_id == user_id));
         Ok(page(
@@ -212,19 +253,18 @@ impl SessionRepository for Connection {
         &mut self,
         session_id: SessionId,
         user_id: Option<UserId>,
-        now: Instant,
-    ) -> Result<bool, StoreError> {
+        live: LiveAt,
+    ) -> Result<Option<Session>, StoreError> {
         self.write(|state| {
-            let live = state
+            let stored = state
                 .sessions
                 .get_mut(&session_id)
-                .filter(|stored| stored.is_live(now))
+                .filter(|stored| stored.is_live(live))
                 .filter(|stored| user_id.is_none_or(|user_id| stored.session.user_id == user_id));
-            let is_live = live.is_some();
-            if let Some(stored) = live {
-                stored.revoked_at = Some(now);
-            }
-            Ok(is_live)
+            Ok(stored.map(|stored| {
+                stored.revoked_at = Some(live.now);
+                stored.session.clone()
+            }))
         })
     }
 
@@ -236,13 +276,65 @@ impl SessionRepository for Connection {
     ) -> Result<(), StoreError> {
         self.write(|state| {
             let ended = state.sessions.values_mut().filter(|stored| {
-                stored.is_live(now)
+                stored.revoked_at.is_none()
                     && stored.session.user_id == user_id
                     && Some(stored.session.session_id) != keep
             });
             for stored in ended {
                 stored.revoked_at = Some(now);
             }
+            Ok(())
+        })
+    }
+
+    async fn revoke_oldest(
+        &mut self,
+        user_id: UserId,
+        keep: usize,
+        live: LiveAt,
+    ) -> Result<(), StoreError> {
+        self.write(|state| {
+            let latest_first = state.sessions.values_mut().rev().filter(|stored| {
+                stored.is_live(live)
+                    && stored.session.user_id == user_id
+                    && stored.session.impersonator_id.is_none()
+            });
+            for stored in latest_first.skip(keep) {
+                stored.revoked_at = Some(live.now);
+            }
+            Ok(())
+        })
+    }
+
+    async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError> {
+        self.write(|state| {
+            for (session_id, at) in seen {
+                if let Some(stored) = state.sessions.get_mut(session_id) {
+                    let last_seen_at = &mut stored.session.last_seen_at;
+                    *last_seen_at = (*at).max(*last_seen_at);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError> {
+        self.write(|state| {
+            let limit = usize::try_from(limit).unwrap_or_default();
+            let expired = state
+                .sessions
+                .values()
+                .filter(|stored| stored.session.expires_at < before);
+            let expired: Vec<SessionId> = expired
+                .map(|stored| stored.session.session_id)
+                .take(limit)
+                .collect();
+            state
+                .sessions
+                .retain(|session_id, _| !expired.contains(session_id));
+            state
+                .retired_tokens
+                .retain(|(_, session_id)| !expired.contains(session_id));
             Ok(())
         })
     }

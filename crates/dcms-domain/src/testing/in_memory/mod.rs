@@ -5,6 +5,7 @@
 //! writes.
 
 mod appointments;
+mod audit;
 mod billing;
 mod catalog;
 mod clinic;
@@ -23,13 +24,14 @@ use chrono_tz::Tz;
 use iso_currency::Currency;
 
 use crate::appointments::{Appointment, AppointmentRepository};
+use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
 use crate::catalog::{Service, ServiceRepository};
 use crate::clinic::{ClinicRepository, ClinicSettings, Room};
 use crate::identity::{PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository};
 use crate::patients::{Contact, Patient, PatientRepository};
 use crate::shared::{
-    AppointmentId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
+    AppointmentId, AuditId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
     RefundId, RoomId, ServiceId, SessionId, TimeWindow, UserId, Version, Versioned,
 };
 use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
@@ -77,6 +79,7 @@ struct StoredSession {
 struct State {
     users: BTreeMap<UserId, (User, PasswordHash)>,
     sessions: BTreeMap<SessionId, StoredSession>,
+    retired_tokens: Vec<(TokenHash, SessionId)>,
     settings: ClinicSettings,
     rooms: BTreeMap<RoomId, Room>,
     patients: BTreeMap<PatientId, Patient>,
@@ -87,6 +90,7 @@ struct State {
     last_invoice_sequence: i64,
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
+    audit: BTreeMap<AuditId, AuditEntry>,
 }
 
 impl Default for State {
@@ -95,6 +99,7 @@ impl Default for State {
         Self {
             users: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            retired_tokens: Vec::new(),
             settings: ClinicSettings {
                 clinic_name: "Dental clinic".to_owned(),
                 time_zone: Tz::UTC,
@@ -118,6 +123,7 @@ impl Default for State {
             last_invoice_sequence: 0,
             payments: BTreeMap::new(),
             refunds: BTreeMap::new(),
+            audit: BTreeMap::new(),
         }
     }
 }
@@ -195,14 +201,12 @@ impl Connection {
 
 #[async_trait]
 impl UnitOfWork for Connection {
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    async fn commit(mut self: Box<Self>, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.append(std::slice::from_ref(entry)).await?;
         let next = self.read()?;
         let Some(work) = self.work else {
             return Err(misused("a commit outside a unit of work"));
         };
-        if Arc::ptr_eq(&work.base, &next) {
-            return Ok(());
-        }
         next.check_sums()?;
         let mut committed = self.shared.committed();
         if !Arc::ptr_eq(&work.base, &committed) {
@@ -236,6 +240,9 @@ impl Repositories for Connection {
         self
     }
     fn payments(&mut self) -> &mut dyn PaymentRepository {
+        self
+    }
+    fn audit(&mut self) -> &mut dyn AuditRepository {
         self
     }
 }

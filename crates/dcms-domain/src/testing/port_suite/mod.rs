@@ -19,6 +19,7 @@
 //! units of work at once, so the store has to have four connections or more.
 
 mod appointments;
+mod audit;
 mod billing;
 mod catalog;
 mod clinic;
@@ -79,12 +80,21 @@ suite! {
         admins_who_demote_each_other_take_turns;
     sessions:
         a_session_is_found_by_its_token
+        sessions_are_found_by_their_tokens
+        an_impersonator_has_to_stay_an_active_admin
         a_session_is_of_a_known_user_and_new
         a_rotated_session_has_another_token
         a_dead_session_is_not_rotated
         live_sessions_come_in_pages
         a_session_is_revoked_once
-        all_sessions_of_a_user_end_but_one;
+        all_sessions_of_a_user_end_but_one
+        the_oldest_sessions_of_a_user_end
+        sessions_are_marked_as_seen
+        expired_sessions_are_forgotten;
+    audit:
+        entries_come_back_latest_first
+        an_entry_stands_and_falls_with_its_change
+        entries_are_found_by_what_they_are_about;
     clinic:
         the_settings_are_there_and_change
         a_room_is_stored_and_changed

@@ -38,7 +38,7 @@ pub async fn register_numbers_differ(store: &dyn Store) {
         let mut work = store.begin().await.must();
         numbers.push(work.patients().next_register_number().await.must());
         numbers.push(work.patients().next_register_number().await.must());
-        work.commit().await.must();
+        work.commit(&stage.entry()).await.must();
     }
     assert!(numbers.iter().all(|number| number.get() > 0));
     numbers.sort();

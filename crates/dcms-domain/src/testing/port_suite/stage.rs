@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::access::{Role, Roles};
 use crate::appointments::{Appointment, Status};
+use crate::audit::{AuditAction, AuditEntry, Entity};
 use crate::billing::{Invoice, InvoiceItem, InvoiceNumber, Payment, PaymentMethod, Refund};
 use crate::catalog::Service;
 use crate::clinic::Room;
@@ -62,8 +63,13 @@ impl<'store> Stage<'store> {
     ) -> Result<Outcome, StoreError> {
         let mut work = self.store.begin().await?;
         let outcome = change(&mut *work).await?;
-        work.commit().await?;
+        work.commit(&self.entry()).await?;
         Ok(outcome)
+    }
+
+    /// An entry of the audit log about nothing.
+    pub(super) fn entry(&self) -> AuditEntry {
+        AuditEntry::unattributed(self.id(), self.at(0), AuditAction::Change, Entity::Clinic)
     }
 
     /// Does it again while somebody gets in the way.
@@ -90,6 +96,7 @@ impl<'store> Stage<'store> {
             display_name: format!("Called {username}"),
             roles: Roles::from_iter([role]),
             is_active: true,
+            must_change_password: false,
             version: Version::FIRST,
             created_at: self.at(0),
             updated_at: self.at(0),
@@ -109,7 +116,11 @@ impl<'store> Stage<'store> {
             session_id: self.id(),
             user_id: user.user_id,
             device_name: None,
+            address: None,
+            agent: None,
+            impersonator_id: None,
             created_at: self.at(0),
+            last_seen_at: self.at(0),
             expires_at: self.at(60),
         }
     }
@@ -302,6 +313,7 @@ impl<'store> Stage<'store> {
         Payment {
             payment_id: self.id(),
             invoice_id: invoice.invoice_id,
+            patient_id: invoice.patient_id,
             amount: Cents::new(amount),
             refunded: Cents::ZERO,
             method: PaymentMethod::Cash,

@@ -34,7 +34,7 @@ pub async fn a_unit_of_work_sees_its_own_changes_and_others_do_not(store: &dyn S
     assert_eq!(inside.as_ref(), Some(&room));
     assert_eq!(connection.clinic().room(room.room_id).await.must(), None);
 
-    work.commit().await.must();
+    work.commit(&stage.entry()).await.must();
     let outside = connection.clinic().room(room.room_id).await.must();
     assert_eq!(outside.as_ref(), Some(&room));
 }

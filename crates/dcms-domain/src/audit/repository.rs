@@ -1,0 +1,23 @@
+use async_trait::async_trait;
+
+use super::{AuditEntry, AuditFilter};
+use crate::shared::{AuditId, Page, PageRequest, PatientId};
+use crate::store::StoreError;
+
+/// Keeps the audit log. Entries are added and never changed.
+#[cfg_attr(feature = "testing", mockall::automock)]
+#[async_trait]
+pub trait AuditRepository: Send {
+    /// Adds entries.
+    async fn append(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError>;
+
+    /// The entries that match, the latest first.
+    async fn list(
+        &mut self,
+        filter: &AuditFilter,
+        page: PageRequest<AuditId>,
+    ) -> Result<Page<AuditEntry, AuditId>, StoreError>;
+
+    /// Takes what was changed out of all entries about a patient, and leaves that it was.
+    async fn redact(&mut self, patient_id: PatientId) -> Result<(), StoreError>;
+}

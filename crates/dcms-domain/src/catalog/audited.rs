@@ -1,0 +1,32 @@
+use super::Service;
+use crate::audit::{AuditValue, Audited, Entity, Subject};
+
+impl Audited for Service {
+    fn subject(&self) -> Subject {
+        Subject::new(Entity::Service, self.service_id)
+    }
+
+    fn fields(&self) -> Vec<(&'static str, AuditValue)> {
+        let Self {
+            service_id: _,
+            code,
+            name,
+            current_price,
+            default_duration_minutes,
+            is_active,
+            version: _,
+            created_at: _,
+            updated_at: _,
+        } = self;
+        vec![
+            ("code", code.into()),
+            ("name", name.into()),
+            ("current_price_cents", (*current_price).into()),
+            (
+                "default_duration_minutes",
+                (*default_duration_minutes).into(),
+            ),
+            ("is_active", (*is_active).into()),
+        ]
+    }
+}

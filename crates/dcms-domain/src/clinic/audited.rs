@@ -1,0 +1,50 @@
+use super::{ClinicSettings, Room};
+use crate::audit::{AuditValue, Audited, Entity, Subject};
+
+impl Audited for ClinicSettings {
+    fn subject(&self) -> Subject {
+        // There is one, and it needs no id.
+        Subject::list(Entity::Clinic)
+    }
+
+    fn fields(&self) -> Vec<(&'static str, AuditValue)> {
+        let Self {
+            clinic_name,
+            time_zone,
+            address,
+            phone,
+            email,
+            currency,
+            default_slot_minutes,
+            version: _,
+            updated_at: _,
+        } = self;
+        vec![
+            ("clinic_name", clinic_name.into()),
+            ("time_zone", time_zone.name().into()),
+            ("address", address.as_ref().into()),
+            ("phone", phone.as_ref().into()),
+            ("email", email.as_ref().into()),
+            ("currency", currency.code().into()),
+            ("default_slot_minutes", (*default_slot_minutes).into()),
+        ]
+    }
+}
+
+impl Audited for Room {
+    fn subject(&self) -> Subject {
+        Subject::new(Entity::Room, self.room_id)
+    }
+
+    fn fields(&self) -> Vec<(&'static str, AuditValue)> {
+        let Self {
+            room_id: _,
+            name,
+            is_active,
+            version: _,
+            created_at: _,
+            updated_at: _,
+        } = self;
+        vec![("name", name.into()), ("is_active", (*is_active).into())]
+    }
+}

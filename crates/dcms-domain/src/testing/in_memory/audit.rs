@@ -1,0 +1,57 @@
+use async_trait::async_trait;
+
+use super::{Connection, contains, hold, page};
+use crate::audit::{AuditEntry, AuditFilter, AuditRepository};
+use crate::shared::{AuditId, Page, PageRequest, PatientId};
+use crate::store::{Rule, StoreError};
+
+#[async_trait]
+impl AuditRepository for Connection {
+    async fn append(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        self.write(|state| {
+            for entry in entries {
+                let known = state.audit.insert(entry.audit_id, entry.clone());
+                hold(Rule::IdentifierTaken, known.is_none())?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn list(
+        &mut self,
+        filter: &AuditFilter,
+        request: PageRequest<AuditId>,
+    ) -> Result<Page<AuditEntry, AuditId>, StoreError> {
+        let state = self.read()?;
+        let wanted = |entry: &&AuditEntry| {
+            filter.actor_id.is_none_or(|id| entry.actor_id == Some(id))
+                && filter.entity.is_none_or(|entity| entry.entity == entity)
+                && filter
+                    .entity_id
+                    .is_none_or(|id| entry.entity_id == Some(id))
+                && filter.action.is_none_or(|action| entry.action == action)
+                && filter
+                    .patient_id
+                    .is_none_or(|id| entry.patient_ids.contains(&id))
+                && contains(filter.window, entry.at)
+        };
+        let latest_first = state.audit.values().rev().filter(wanted).cloned();
+        Ok(page(
+            latest_first,
+            &request,
+            |entry, after| entry.audit_id < *after,
+            |entry| entry.audit_id,
+        ))
+    }
+
+    async fn redact(&mut self, patient_id: PatientId) -> Result<(), StoreError> {
+        self.write(|state| {
+            for entry in state.audit.values_mut() {
+                if entry.patient_ids.contains(&patient_id) {
+                    entry.changes.clear();
+                }
+            }
+            Ok(())
+        })
+    }
+}
