@@ -5,6 +5,7 @@
 
 mod admin;
 mod appointments;
+mod audit;
 mod clinic;
 mod concurrency;
 mod conventions;

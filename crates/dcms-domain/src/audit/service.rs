@@ -1,7 +1,10 @@
-use super::{AuditAction, AuditEntry, AuditFilter, AuditQuery, Entity, Subject, patients_of};
+use super::{
+    AuditAction, AuditEntry, AuditFilter, AuditQuery, Entity, Subject, WrittenDown, patients_of,
+};
 use crate::access::{Actor, Permission};
 use crate::clinic::resolve_window;
 use crate::shared::{AuditId, CommonError, Page, PageRequest, PatientId, Ports};
+use crate::store::StoreError;
 
 /// The audit log. Fails with what any context can fail with.
 pub struct AuditService {
@@ -106,5 +109,13 @@ impl AuditService {
         let entry = self.ports.audit(actor, AuditAction::Refuse, subject);
         let entry = entry.with("operation", operation);
         self.ports.access_log.note(entry);
+    }
+
+    /// Writes what waits in the access log. Only one caller may do so at a time.
+    ///
+    /// # Errors
+    /// As [`AccessLog::write_down`](super::AccessLog::write_down).
+    pub async fn write_down(&self) -> Result<WrittenDown, StoreError> {
+        self.ports.access_log.write_down(&self.ports).await
     }
 }

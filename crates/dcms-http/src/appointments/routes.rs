@@ -37,7 +37,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/appointments", tag = "Appointments",
     request_body = BookAppointment,
     responses((status = 201, description = "The visit is booked.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "appointment_overlap"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["appointment_overlap"])),
+    ),
 )]
 async fn book_appointment(
     State(app): State<App>,
@@ -62,6 +65,7 @@ async fn book_appointment(
     get, path = "/appointments", tag = "Appointments",
     params(AppointmentFilter, PageParams),
     responses((status = 200, description = "A page of visits.", body = AppointmentList)),
+    extensions(("x-permission" = json!("read_appointments"))),
 )]
 async fn list_appointments(
     State(app): State<App>,
@@ -78,6 +82,7 @@ async fn list_appointments(
 #[utoipa::path(
     get, path = "/appointments/{appointment_id}", tag = "Appointments",
     responses((status = 200, description = "The visit.", body = Appointment)),
+    extensions(("x-permission" = json!("read_appointments"))),
 )]
 async fn read_appointment(
     State(app): State<App>,
@@ -96,7 +101,10 @@ async fn read_appointment(
     patch, path = "/appointments/{appointment_id}", tag = "Appointments",
     request_body = ChangeAppointment,
     responses((status = 200, description = "The changed visit.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "appointment_overlap", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["appointment_overlap", "version_mismatch"])),
+    ),
 )]
 async fn change_appointment(
     State(app): State<App>,
@@ -119,9 +127,10 @@ async fn change_appointment(
     post, path = "/appointments/{appointment_id}/reschedule", tag = "Appointments",
     request_body = RescheduleAppointment,
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invalid_transition", "appointment_overlap", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "appointment_overlap", "version_mismatch"])),
+    ),
 )]
 async fn reschedule_appointment(
     state: State<App>,
@@ -139,7 +148,10 @@ async fn reschedule_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/confirm", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn confirm_appointment(
     state: State<App>,
@@ -157,9 +169,10 @@ async fn confirm_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/arrive", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invalid_transition", "appointment_overlap", "validation_failed", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "appointment_overlap", "validation_failed", "version_mismatch"])),
+    ),
 )]
 async fn arrive_appointment(
     state: State<App>,
@@ -176,7 +189,10 @@ async fn arrive_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/start", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("treat_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn start_appointment(
     state: State<App>,
@@ -193,7 +209,10 @@ async fn start_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/complete", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("treat_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn complete_appointment(
     state: State<App>,
@@ -211,7 +230,10 @@ async fn complete_appointment(
     post, path = "/appointments/{appointment_id}/cancel", tag = "Appointments",
     request_body = CancelAppointment,
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn cancel_appointment(
     state: State<App>,
@@ -229,7 +251,10 @@ async fn cancel_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/no_show", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn no_show_appointment(
     state: State<App>,

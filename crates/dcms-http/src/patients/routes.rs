@@ -32,6 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/patients", tag = "Patients",
     request_body = CreatePatient,
     responses((status = 201, description = "The patient was registered.", body = Patient)),
+    extensions(("x-permission" = json!("change_patients"))),
 )]
 async fn register_patient(
     State(app): State<App>,
@@ -54,7 +55,10 @@ async fn register_patient(
     get, path = "/patients", tag = "Patients",
     params(PatientFilter, PageParams),
     responses((status = 200, description = "A page of patients.", body = PatientList)),
-    extensions(("x-problems" = json!(["validation_failed"]))),
+    extensions(
+        ("x-permission" = json!("read_patients")),
+        ("x-problems" = json!(["validation_failed"])),
+    ),
 )]
 async fn list_patients(
     State(app): State<App>,
@@ -71,6 +75,7 @@ async fn list_patients(
 #[utoipa::path(
     get, path = "/patients/{patient_id}", tag = "Patients",
     responses((status = 200, description = "The patient.", body = Patient)),
+    extensions(("x-permission" = json!("read_patients"))),
 )]
 async fn read_patient(
     State(app): State<App>,
@@ -90,7 +95,10 @@ async fn read_patient(
     patch, path = "/patients/{patient_id}", tag = "Patients",
     request_body = ChangePatient,
     responses((status = 200, description = "The changed patient.", body = Patient)),
-    extensions(("x-problems" = json!(["version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn change_patient(
     State(app): State<App>,
@@ -112,7 +120,10 @@ async fn change_patient(
 #[utoipa::path(
     delete, path = "/patients/{patient_id}", tag = "Patients",
     responses((status = 204, description = "The patient and their contacts are gone.")),
-    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("delete_patients")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
 )]
 async fn delete_patient(
     State(app): State<App>,
@@ -132,7 +143,10 @@ async fn delete_patient(
 #[utoipa::path(
     post, path = "/patients/{patient_id}/archive", tag = "Patients",
     responses((status = 200, description = "The archived patient.", body = Patient)),
-    extensions(("x-problems" = json!(["version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn archive_patient(
     State(app): State<App>,
@@ -151,7 +165,10 @@ async fn archive_patient(
 #[utoipa::path(
     post, path = "/patients/{patient_id}/restore", tag = "Patients",
     responses((status = 200, description = "The restored patient.", body = Patient)),
-    extensions(("x-problems" = json!(["version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn restore_patient(
     State(app): State<App>,
@@ -171,6 +188,7 @@ async fn restore_patient(
     get, path = "/patients/{patient_id}/contacts", tag = "Patients",
     params(PageParams),
     responses((status = 200, description = "A page of contacts.", body = ContactList)),
+    extensions(("x-permission" = json!("read_patients"))),
 )]
 async fn list_contacts(
     State(app): State<App>,
@@ -188,7 +206,10 @@ async fn list_contacts(
     post, path = "/patients/{patient_id}/contacts", tag = "Patients",
     request_body = CreateContact,
     responses((status = 201, description = "The contact was added.", body = Contact)),
-    extensions(("x-problems" = json!(["already_exists"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["already_exists"])),
+    ),
 )]
 async fn add_contact(
     State(app): State<App>,
@@ -216,7 +237,10 @@ async fn add_contact(
     patch, path = "/patients/{patient_id}/contacts/{contact_id}", tag = "Patients",
     request_body = ChangeContact,
     responses((status = 200, description = "The changed contact.", body = Contact)),
-    extensions(("x-problems" = json!(["already_exists", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["already_exists", "version_mismatch"])),
+    ),
 )]
 async fn change_contact(
     State(app): State<App>,
@@ -237,7 +261,10 @@ async fn change_contact(
 #[utoipa::path(
     delete, path = "/patients/{patient_id}/contacts/{contact_id}", tag = "Patients",
     responses((status = 204, description = "The contact is gone.")),
-    extensions(("x-problems" = json!(["version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn delete_contact(
     State(app): State<App>,
