@@ -44,7 +44,9 @@ impl Server {
     /// Starts a server on a fresh database.
     pub async fn start() -> Self {
         let database = fresh_database().await;
-        Self::start_on(database.url()).await
+        let url = database.url();
+        assert_ne!(as_application(url), url, "it is the superuser's");
+        Self::start_on(url).await
     }
 
     /// Starts a server on a migrated database without users. For the URL of the superuser it runs

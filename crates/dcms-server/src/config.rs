@@ -26,7 +26,7 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
     pub database_url: Option<String>,
 
-    /// The same PostgreSQL as its owner, who migrates [default: DATABASE_URL does].
+    /// The same PostgreSQL as its owner, who migrates [default: `DATABASE_URL` does].
     #[arg(
         long,
         env = "OWNER_DATABASE_URL",

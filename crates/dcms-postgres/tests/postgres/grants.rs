@@ -1,6 +1,7 @@
 //! What the application's role may do. That it may do enough is shown by all other tests: their
 //! stores run as it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use dcms_domain::store::{NotReady, Store};
@@ -249,7 +250,7 @@ async fn what_is_not_granted_is_refused() {
             .expect_err(statement);
         let code = refused
             .as_database_error()
-            .and_then(|error| error.code().map(|code| code.into_owned()));
+            .and_then(|error| error.code().map(Cow::into_owned));
         assert_eq!(code.as_deref(), Some("42501"), "{statement}: {refused}");
     }
 }
