@@ -29,6 +29,9 @@ pub enum SchemaError {
     /// The database cannot be reached, or did not do what was asked.
     #[error("the schema was not reset: {0}")]
     Database(#[from] sqlx::Error),
+    /// The migrations were applied, but the application's role was not given its rights.
+    #[error("the role of the application was not granted its rights: {0}")]
+    Grants(#[source] sqlx::Error),
 }
 
 /// The [`Rule`] that each constraint and each unique index stands for.

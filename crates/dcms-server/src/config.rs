@@ -26,6 +26,15 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
     pub database_url: Option<String>,
 
+    /// The same PostgreSQL as its owner, who migrates [default: `DATABASE_URL` does].
+    #[arg(
+        long,
+        env = "OWNER_DATABASE_URL",
+        hide_env_values = true,
+        global = true
+    )]
+    pub owner_database_url: Option<String>,
+
     /// Where the managed PostgreSQL keeps its data [default: the platform's data directory].
     #[arg(long, env = "DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, Environment};
-use crate::database::Database;
+use crate::database::{self, Database};
 use crate::services;
 
 /// How long after SIGTERM connections are still accepted while `/ready` already fails, so that
@@ -62,19 +62,19 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Migrates where nobody else is there to do it, and seeds an empty database of a developer.
+/// Refuses a database that is not migrated, warns of a role that may too much, and seeds an empty
+/// database of a developer.
 async fn prepare(config: &Config, database: &Database) -> anyhow::Result<()> {
     let store = database.store();
-    if config.env == Environment::Dev || database.is_managed() {
-        store.migrate().await?;
-    } else {
-        match store.check_ready().await {
-            Ok(()) => {}
-            Err(NotReady::MigrationsMissing(versions)) => {
-                anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
-            }
-            Err(not_ready) => return Err(not_ready.into()),
+    match store.check_ready().await {
+        Ok(()) => {}
+        Err(NotReady::MigrationsMissing(versions)) => {
+            anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
         }
+        Err(not_ready) => return Err(not_ready.into()),
+    }
+    if config.env == Environment::Prod {
+        database::warn_of_needless_powers(store).await?;
     }
     if config.env == Environment::Dev && dcms_seed::is_empty(&**store).await? {
         tracing::info!("seeding the empty database");
