@@ -56,9 +56,17 @@ GRANT SELECT ON _sqlx_migrations TO dcms_app;
 
 -- Identity. Users are disabled, never deleted; sessions are revoked.
 GRANT SELECT, INSERT,
-    UPDATE (username, display_name, password_hash, roles, is_active, version, updated_at)
+    UPDATE (
+        username, display_name, password_hash, roles, is_active, must_change_password, version,
+        updated_at
+    )
     ON users TO dcms_app;
-GRANT SELECT, INSERT, UPDATE (token_hash, expires_at, revoked_at) ON sessions TO dcms_app;
+-- Sessions that ended long ago are forgotten.
+GRANT SELECT, INSERT, UPDATE (token_hash, last_seen_at, revoked_at), DELETE ON sessions TO dcms_app;
+GRANT SELECT, INSERT, DELETE ON retired_tokens TO dcms_app;
+GRANT SELECT, INSERT, UPDATE (failures, last_failed_at, blocked_until), DELETE
+    ON login_throttles TO dcms_app;
+GRANT SELECT, INSERT, UPDATE (last_used_at), DELETE ON known_addresses TO dcms_app;
 
 -- Clinic. Its settings are a row that a migration made.
 GRANT SELECT,
@@ -72,7 +80,8 @@ GRANT SELECT, INSERT, UPDATE (name, is_active, version, updated_at), DELETE ON r
 -- Patients. A register number is for ever.
 GRANT SELECT, INSERT,
     UPDATE (
-        first_name, last_name, birthday, gender, notes, archived_at, version, updated_at
+        first_name, last_name, birthday, gender, notes, archived_at, anonymized_at, version,
+        updated_at
     ),
     DELETE
     ON patients TO dcms_app;
@@ -115,6 +124,17 @@ GRANT SELECT, INSERT,
 GRANT SELECT, UPDATE (last_sequence) ON invoice_numbering TO dcms_app;
 GRANT SELECT, INSERT, UPDATE (refunded_cents, version) ON payments TO dcms_app;
 GRANT SELECT, INSERT ON refunds TO dcms_app;
+
+-- The audit log. Rows are added and never changed, nor are the seals on them.
+GRANT SELECT, INSERT ON audit_log TO dcms_app;
+GRANT SELECT, INSERT ON audit_seals TO dcms_app;
+GRANT SELECT, INSERT ON audit_sealed_rows TO dcms_app;
+GRANT EXECUTE ON FUNCTION audit_changes_digest(bytea, jsonb) TO dcms_app;
+GRANT EXECUTE ON FUNCTION audit_row_digest(audit_log) TO dcms_app;
+GRANT EXECUTE ON FUNCTION
+    audit_seal_hash(bigint, timestamp with time zone, bytea) TO dcms_app;
+-- Runs as the owner: the one way in which rows of the log lose something.
+GRANT EXECUTE ON FUNCTION redact_audit_of(uuid) TO dcms_app;
 
 -- Functions that constraints, generated columns and searches call as whoever writes or asks.
 -- Those of triggers run without.
