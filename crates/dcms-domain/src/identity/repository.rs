@@ -95,11 +95,18 @@ pub trait SessionRepository: Send {
         live: LiveAt,
     ) -> Result<Option<Session>, StoreError>;
 
-    /// Ends a user's sessions, all but `keep`.
+    /// Ends a user's sessions, all but `keep`, and those in which they act as somebody else.
     async fn revoke_all(
         &mut self,
         user_id: UserId,
         keep: Option<SessionId>,
+        now: Instant,
+    ) -> Result<(), StoreError>;
+
+    /// Ends the sessions in which a user acts as somebody else.
+    async fn revoke_impersonations_by(
+        &mut self,
+        user_id: UserId,
         now: Instant,
     ) -> Result<(), StoreError>;
 

@@ -92,9 +92,13 @@ impl IdentityService {
         };
 
         let access_token = self.tokens.new_token();
-        let (user, session) = self
+        let opened = self
             .open_session(&user, &hash, device_name, &access_token, origin)
-            .await?;
+            .await;
+        if matches!(opened, Err(IdentityError::InvalidCredentials)) {
+            self.note_failed_log_in(user_id, origin);
+        }
+        let (user, session) = opened?;
         Ok(LoggedIn {
             access_token,
             session,
@@ -574,6 +578,10 @@ impl IdentityService {
             if before.is_active && !user.is_active {
                 work.sessions()
                     .revoke_all(user_id, None, user.updated_at)
+                    .await?;
+            } else if !stays_admin {
+                work.sessions()
+                    .revoke_impersonations_by(user_id, user.updated_at)
                     .await?;
             }
             let change = AuditAction::Change;

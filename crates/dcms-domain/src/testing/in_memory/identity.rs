@@ -276,9 +276,26 @@ impl SessionRepository for Connection {
     ) -> Result<(), StoreError> {
         self.write(|state| {
             let ended = state.sessions.values_mut().filter(|stored| {
-                stored.revoked_at.is_none()
-                    && stored.session.user_id == user_id
-                    && Some(stored.session.session_id) != keep
+                let session = &stored.session;
+                let is_theirs =
+                    session.user_id == user_id || session.impersonator_id == Some(user_id);
+                stored.revoked_at.is_none() && is_theirs && Some(session.session_id) != keep
+            });
+            for stored in ended {
+                stored.revoked_at = Some(now);
+            }
+            Ok(())
+        })
+    }
+
+    async fn revoke_impersonations_by(
+        &mut self,
+        user_id: UserId,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        self.write(|state| {
+            let ended = state.sessions.values_mut().filter(|stored| {
+                stored.revoked_at.is_none() && stored.session.impersonator_id == Some(user_id)
             });
             for stored in ended {
                 stored.revoked_at = Some(now);

@@ -90,7 +90,7 @@ struct State {
     last_invoice_sequence: i64,
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
-    audit: BTreeMap<AuditId, AuditEntry>,
+    audit: BTreeMap<AuditId, Arc<AuditEntry>>,
 }
 
 impl Default for State {
