@@ -1,9 +1,11 @@
 //! Users, passwords and sessions.
 
 mod model;
+mod passwords;
 mod repository;
 mod service;
 
 pub use model::*;
+pub use passwords::*;
 pub use repository::*;
 pub use service::*;

@@ -2,17 +2,15 @@ use std::error::Error;
 use std::fmt;
 
 use async_trait::async_trait;
+use unicode_normalization::UnicodeNormalization as _;
 
+use super::{MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS};
 use crate::access::{Actor, Roles};
 use crate::shared::{
     Change, CommonError, FaultCode, Faults, Instant, SessionId, UserId, Version, context_error,
     single_line_text,
 };
 
-/// The fewest characters of a password.
-pub const MIN_PASSWORD_CHARS: usize = 12;
-/// The most characters of a password.
-pub const MAX_PASSWORD_CHARS: usize = 128;
 /// How long a session lives after log-in or refresh.
 pub const SESSION_HOURS: i64 = 12;
 
@@ -68,6 +66,13 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The secret in Unicode's composed form (NFC): the same password, however the keyboard put
+    /// its letters together. This form is what is measured, hashed and verified.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        Self(self.0.nfc().collect())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -110,13 +115,35 @@ pub trait PasswordHasher: Send + Sync {
     /// A salted hash of the password.
     async fn hash(&self, password: &Secret) -> Result<PasswordHash, HashError>;
 
-    /// Whether the password is the one of the hash; with no hash to compare, `false` after the
-    /// same effort, so that the time does not tell whether a user exists.
+    /// Whether the password is the one of the hash; with no hash to compare, [`Verdict::Wrong`]
+    /// after the effort that a hash of today takes, so that the time does not tell whether a user
+    /// exists. It still tells of a user whose hash is [weak](Verdict::RightButWeak), until they
+    /// log in and are hashed anew.
     async fn verify(
         &self,
         password: &Secret,
         hash: Option<PasswordHash>,
-    ) -> Result<bool, HashError>;
+    ) -> Result<Verdict, HashError>;
+}
+
+/// What a [`PasswordHasher`] says of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is another one.
+    Wrong,
+    /// It is the one.
+    Right,
+    /// It is the one, and its hash was made with less effort than is asked today: time to hash it
+    /// anew, while it is known.
+    RightButWeak,
+}
+
+impl Verdict {
+    /// Whether the password is the one, weakly hashed or not.
+    #[must_use]
+    pub const fn is_right(self) -> bool {
+        matches!(self, Self::Right | Self::RightButWeak)
+    }
 }
 
 /// Why a password was not hashed.

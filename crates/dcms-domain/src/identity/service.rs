@@ -65,7 +65,11 @@ impl IdentityService {
                 .await?
         };
         let (user, hash) = found.unzip();
-        let matches = self.hasher.verify(&attempt.password, hash).await?;
+        let matches = self
+            .hasher
+            .verify(&attempt.password, hash)
+            .await?
+            .is_right();
         let user = user
             .filter(|user| matches && user.is_active)
             .filter(|_| !self.refused_passwords.contains(&attempt.password))
@@ -193,7 +197,7 @@ impl IdentityService {
             let mut connection = self.ports.store.connect().await?;
             connection.users().password(actor.user_id).await?
         };
-        if !self.hasher.verify(current, stored).await? {
+        if !self.hasher.verify(current, stored).await?.is_right() {
             return Err(IdentityError::InvalidCredentials);
         }
         self.set_password(actor.user_id, new, Some(actor.session_id))
