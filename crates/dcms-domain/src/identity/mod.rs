@@ -4,6 +4,7 @@ mod model;
 mod passwords;
 mod repository;
 mod service;
+pub mod throttle;
 
 pub use model::*;
 pub use passwords::*;

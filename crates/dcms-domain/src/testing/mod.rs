@@ -4,6 +4,7 @@
 //! - [`Clinic`]: all services over it, with users, a patient, a room and a service to start from.
 //! - [`FrozenClock`], [`CountingIds`], [`FakeHasher`], [`FakeTokens`], [`FakeCommonPasswords`]: the
 //!   other ports, predictable.
+//! - [`InMemoryThrottle`]: the counters of failed log-ins, in memory.
 //! - [`MockStore`]: a store whose ports do what a test says, to see services cope with failures.
 //! - [`port_suite`]: the tests that every store has to pass.
 
@@ -16,5 +17,5 @@ pub mod port_suite;
 
 pub use fakes::{CountingIds, FakeCommonPasswords, FakeHasher, FakeTokens, FrozenClock};
 pub use fixture::{Clinic, PASSWORD};
-pub use in_memory::InMemoryStore;
+pub use in_memory::{InMemoryStore, InMemoryThrottle};
 pub use mocks::{MockRepositories, MockStore};

@@ -12,6 +12,7 @@ mod forms;
 mod identity;
 mod patients;
 mod search;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,6 +22,8 @@ use async_trait::async_trait;
 use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
 use iso_currency::Currency;
+
+pub use throttle::InMemoryThrottle;
 
 use crate::appointments::{Appointment, AppointmentRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
