@@ -4,6 +4,7 @@ mod model;
 mod passwords;
 mod repository;
 mod service;
+pub mod session_cache;
 pub mod throttle;
 
 pub use model::*;

@@ -11,6 +11,7 @@ mod contacts;
 mod identity;
 mod patients;
 mod payments;
+mod session_cache;
 mod throttle;
 
 use std::fmt::Debug;
