@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dcms_domain::Services;
-use dcms_domain::identity::{IdentitySettings, Secret};
+use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
 use dcms_domain::shared::Ports;
 use dcms_http::Draining;
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
-use dcms_system::{Argon2Hasher, SystemClock, SystemIds, SystemTokens};
+use dcms_system::{Argon2Hasher, CommonPasswordList, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -76,7 +76,7 @@ impl Server {
             &ports,
             hasher,
             Arc::new(SystemTokens),
-            IdentitySettings::default(),
+            IdentitySettings::new(PasswordPolicy::new(Arc::new(CommonPasswordList), &[])),
         ));
         services
             .identity

@@ -462,7 +462,7 @@ fn broken(how: fn() -> StoreError) -> Server {
         &ports,
         Arc::new(dcms_domain::testing::FakeHasher),
         Arc::new(dcms_domain::testing::FakeTokens::default()),
-        dcms_domain::identity::IdentitySettings::default(),
+        dcms_domain::testing::identity_settings(),
     );
     let draining = Draining::default();
     Server {

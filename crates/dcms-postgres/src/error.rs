@@ -69,13 +69,9 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("login_throttles_pkey", Rule::IdentifierTaken),
     ("login_throttles_kind_known", Rule::ValueRefused),
     ("login_throttles_subject_form", Rule::ValueRefused),
-    ("login_throttles_failures_positive", Rule::ValueRefused),
+    ("login_throttles_failures_not_negative", Rule::ValueRefused),
     ("login_throttles_last_failed_at_sane", Rule::ValueRefused),
     ("login_throttles_blocked_until_sane", Rule::ValueRefused),
-
-    ("known_addresses_pkey", Rule::IdentifierTaken),
-    ("known_addresses_user_id_fkey", Rule::UserUnknown),
-    ("known_addresses_last_used_at_sane", Rule::ValueRefused),
 
     ("audit_log_pkey", Rule::IdentifierTaken),
     ("audit_log_at_sane", Rule::ValueRefused),

@@ -66,7 +66,6 @@ GRANT SELECT, INSERT, UPDATE (token_hash, last_seen_at, revoked_at), DELETE ON s
 GRANT SELECT, INSERT, DELETE ON retired_tokens TO dcms_app;
 GRANT SELECT, INSERT, UPDATE (failures, last_failed_at, blocked_until), DELETE
     ON login_throttles TO dcms_app;
-GRANT SELECT, INSERT, UPDATE (last_used_at), DELETE ON known_addresses TO dcms_app;
 
 -- Clinic. Its settings are a row that a migration made.
 GRANT SELECT,

@@ -19,6 +19,7 @@ mod patients;
 mod schema;
 mod session;
 mod store;
+mod throttle;
 
 pub use error::{CONSTRAINTS, ConnectError, SchemaError};
 pub use grants::{APPLICATION_ROLE, ApplicationRole};

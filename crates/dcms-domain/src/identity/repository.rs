@@ -119,9 +119,11 @@ pub trait SessionRepository: Send {
         live: LiveAt,
     ) -> Result<(), StoreError>;
 
-    /// Notes when sessions were last seen; never earlier than what is known.
+    /// Notes when sessions were last seen; never earlier than what is known. Outside of a unit of
+    /// work it stands at once.
     async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError>;
 
-    /// Forgets at most `limit` sessions that expired before `before`.
+    /// Forgets at most `limit` sessions that expired before `before`. Outside of a unit of work it
+    /// stands at once.
     async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError>;
 }

@@ -33,7 +33,9 @@ use dcms_domain::shared::{
     UserId,
 };
 use dcms_domain::store::{Rule, Store};
-use dcms_domain::testing::{Clinic, FakeHasher, FakeTokens, InMemoryStore, PASSWORD};
+use dcms_domain::testing::{
+    Clinic, FakeHasher, FakeTokens, InMemoryStore, PASSWORD, identity_settings,
+};
 use pollster::block_on;
 use uuid::Uuid;
 
@@ -64,8 +66,8 @@ pub(crate) fn watch_with(clinic: &mut Clinic, session_lifetime: SessionLifetime)
         access_log: Arc::clone(&access_log),
     };
     let settings = IdentitySettings {
-        refused_passwords: Vec::new(),
         session_lifetime,
+        ..identity_settings()
     };
     let (hasher, tokens) = (Arc::new(FakeHasher), Arc::new(OtherTokens::default()));
     clinic.services = Services::new(&ports, hasher, tokens, settings);

@@ -10,10 +10,10 @@ use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::appointments::BookAppointment;
 use dcms_domain::billing::{DraftInvoice, Invoice, NewItem};
 use dcms_domain::clinic::{CreateRoom, Room};
-use dcms_domain::identity::{CreateUser, IdentitySettings, Secret, User};
+use dcms_domain::identity::{CreateUser, Secret, User};
 use dcms_domain::patients::{Gender, Patient, PatientDetails};
 use dcms_domain::shared::{Cents, Clock, Expected, IdSource, Instant, Ports};
-use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock};
+use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock, identity_settings};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, ConnectError, PostgresStore, SchemaError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -117,7 +117,7 @@ impl Clinic {
             &ports,
             Arc::new(FakeHasher),
             Arc::new(FakeTokens::default()),
-            IdentitySettings::default(),
+            identity_settings(),
         );
         let password = Secret::new("correct horse battery".to_owned());
         let admin = services

@@ -324,19 +324,18 @@ impl SessionRepository for Connection {
     }
 
     async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError> {
-        self.write(|state| {
+        self.write_at_once(|state| {
             for (session_id, at) in seen {
                 if let Some(stored) = state.sessions.get_mut(session_id) {
                     let last_seen_at = &mut stored.session.last_seen_at;
                     *last_seen_at = (*at).max(*last_seen_at);
                 }
             }
-            Ok(())
         })
     }
 
     async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError> {
-        self.write(|state| {
+        self.write_at_once(|state| {
             let limit = usize::try_from(limit).unwrap_or_default();
             let expired = state
                 .sessions
@@ -352,7 +351,6 @@ impl SessionRepository for Connection {
             state
                 .retired_tokens
                 .retain(|(_, session_id)| !expired.contains(session_id));
-            Ok(())
         })
     }
 }
