@@ -1,12 +1,12 @@
 //! What the OpenAPI document says of an operation, held before its handler runs: who may call it,
-//! and which query parameters it takes. An operation is closed unless the document opens it.
+//! which query parameters it takes, and how large a body. An operation is closed unless the document opens it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use dcms_domain::identity::Secret;
@@ -14,9 +14,13 @@ use percent_encoding::percent_decode;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
 
-use crate::openapi::operations_of;
+use crate::json::BodyLimit;
+use crate::openapi::{body_limit_of, operations_of};
 use crate::problem::{Code, Problem};
 use crate::router::App;
+
+/// The longest query, in bytes.
+const MAX_QUERY_BYTES: usize = 16 * 1024;
 
 /// The operations that exist, by path template and method.
 pub(crate) type Contract = HashMap<String, HashMap<Method, Terms>>;
@@ -25,6 +29,7 @@ pub(crate) type Contract = HashMap<String, HashMap<Method, Terms>>;
 pub(crate) struct Terms {
     is_public: bool,
     query: Vec<String>,
+    body: BodyLimit,
 }
 
 /// The terms of every operation of the document.
@@ -49,6 +54,7 @@ fn terms_of(operation: &Operation) -> Terms {
             .filter(|parameter| parameter.parameter_in == ParameterIn::Query)
             .map(|parameter| parameter.name.clone())
             .collect(),
+        body: body_limit_of(operation),
     }
 }
 
@@ -77,11 +83,8 @@ pub(crate) async fn enforce(
         request.extensions_mut().insert(actor);
     }
     check_query(request.uri().query().unwrap_or_default(), &terms.query)?;
-    let mut response = next.run(request).await;
-    // Answers are about patients, money and tokens: nobody on the way keeps them.
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    request.extensions_mut().insert(terms.body);
+    Ok(next.run(request).await)
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<Secret> {
@@ -92,6 +95,10 @@ fn bearer_token(headers: &HeaderMap) -> Option<Secret> {
 }
 
 fn check_query(query: &str, allowed: &[String]) -> Result<(), Problem> {
+    if query.len() > MAX_QUERY_BYTES {
+        let detail = format!("A query must have at most {MAX_QUERY_BYTES} bytes.");
+        return Err(Problem::malformed(detail));
+    }
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -124,6 +131,8 @@ fn decoded(text: &str) -> Result<String, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -150,6 +159,13 @@ mod tests {
         ] {
             assert!(check_query(query, &allowed).is_err(), "{query}");
         }
+    }
+
+    #[test]
+    fn a_query_has_an_end() {
+        let longest = format!("query={}", "x".repeat(MAX_QUERY_BYTES - "query=".len()));
+        assert!(check_query(&longest, &["query".to_owned()]).is_ok());
+        assert!(check_query(&format!("{longest}x"), &["query".to_owned()]).is_err());
     }
 
     #[test]
