@@ -23,11 +23,13 @@ static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     Arc::new(Config::from(document).validator_url("none"))
 });
 
-/// What the page may load: its own files, the document and the API beside it, and the pictures
-/// that its style sheet holds itself.
+/// What the page may load: its own files, the document and the API beside it, the pictures that its
+/// style sheet holds itself, and by its hash the one style that its logo brings along.
 const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "default-src 'none'; script-src 'self'; \
+     style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
+     img-src 'self' data:; connect-src 'self'; \
+     frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -66,5 +68,24 @@ async fn file(Path(path): Path<String>) -> Answer {
         }
         Ok(None) => Err(Problem::of(Code::NotFound)),
         Err(error) => Err(Problem::unexpected(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_lets_the_logo_have_the_style_it_brings() {
+        let style = ".logo_small_svg__cls-2{fill:#fff}.logo_small_svg__cls-3{fill:#85ea2d}";
+        let bundle = utoipa_swagger_ui::serve("swagger-ui-bundle.js", CONFIG.clone());
+        let bundle = bundle.unwrap().unwrap().bytes.into_owned();
+        assert!(String::from_utf8(bundle).unwrap().contains(style));
+        let hash = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(style)));
+        assert!(CONTENT_POLICY.to_str().unwrap().contains(&hash), "{hash}");
     }
 }

@@ -829,9 +829,12 @@ async fn a_body_is_held_to_the_limit_of_its_operation() {
     );
     let server = Server::open().await.logged_in_as("admin").await;
     for (line, limit) in limits {
-        let id = |segment: &'_ str| match segment.starts_with('{') {
-            true => uuid::Uuid::nil().to_string(),
-            false => segment.to_owned(),
+        let id = |segment: &str| {
+            if segment.starts_with('{') {
+                uuid::Uuid::nil().to_string()
+            } else {
+                segment.to_owned()
+            }
         };
         let line = line.split('/').map(id).collect::<Vec<_>>().join("/");
         let limit = usize::try_from(limit).unwrap();

@@ -15,6 +15,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -37,6 +38,8 @@ pub struct Transport {
     /// How long a client may take for the TLS handshake, and for the headers of each request; an
     /// idle connection is closed after that time too.
     pub header_timeout: Duration,
+    /// How long a client may take none of what it is sent.
+    pub write_timeout: Duration,
 }
 
 impl Default for Transport {
@@ -44,6 +47,7 @@ impl Default for Transport {
         Self {
             tls: None,
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -54,6 +58,7 @@ pub(crate) struct Connections {
     router: Router,
     tls: Option<TlsAcceptor>,
     header_timeout: Duration,
+    write_timeout: Duration,
 }
 
 impl Connections {
@@ -62,6 +67,7 @@ impl Connections {
             router,
             tls: transport.tls.as_ref().map(Tls::acceptor),
             header_timeout: transport.header_timeout,
+            write_timeout: transport.write_timeout,
         }
     }
 
@@ -90,6 +96,9 @@ impl Connections {
             tracing::debug!(%error, "a connection is gone");
             return;
         }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
+        let stream = Box::pin(stream);
         let Some(tls) = self.tls.clone() else {
             return self.serve_http(stream, peer, watcher).await;
         };

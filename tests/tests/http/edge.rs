@@ -11,6 +11,7 @@ use dcms_server::tls::{Tls, TlsFiles};
 use dcms_system::SystemIds;
 use dcms_tests::{Answer, Client, Server};
 use reqwest::Method;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
@@ -327,6 +328,24 @@ async fn a_body_that_stops_coming_is_not_waited_for() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_asks_and_never_listens_is_left() {
+    let server = Server::start().await;
+    let transport = Transport {
+        write_timeout: Duration::from_millis(300),
+        ..Transport::default()
+    };
+    let address = door(&server, EdgeConfig::default(), transport).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let ask = b"GET /api/v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let asking = async { while stream.write_all(&ask).await.is_ok() {} };
+    let left = tokio::time::timeout(Duration::from_secs(20), asking).await;
+    assert!(
+        left.is_ok(),
+        "the server waits for a client that never listens"
+    );
+}
+
 /// Writes a new certificate for `localhost`; what a client trusts that knows it.
 fn write_certificate(files: &TlsFiles) -> TlsConnector {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -342,6 +361,8 @@ fn write_certificate(files: &TlsFiles) -> TlsConnector {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A resumed session shows no certificate again.
+    config.resumption = Resumption::disabled();
     TlsConnector::from(Arc::new(config))
 }
 
@@ -376,6 +397,7 @@ async fn tls_is_served_with_whatever_certificate_is_there() {
     let transport = Transport {
         tls: Some(Tls::load(files.clone()).unwrap()),
         header_timeout: Duration::from_secs(5),
+        ..Transport::default()
     };
     let address = door(&server, edge, transport).await;
     let stream = connect(&first, address).await.unwrap();
