@@ -82,9 +82,9 @@ mod tests {
     #[test]
     fn the_policy_lets_the_logo_have_the_style_it_brings() {
         let style = ".logo_small_svg__cls-2{fill:#fff}.logo_small_svg__cls-3{fill:#85ea2d}";
-        let bundle = utoipa_swagger_ui::serve("swagger-ui-bundle.js", CONFIG.clone());
-        let bundle = bundle.unwrap().unwrap().bytes.into_owned();
-        assert!(String::from_utf8(bundle).unwrap().contains(style));
+        let script = utoipa_swagger_ui::serve("swagger-ui-standalone-preset.js", CONFIG.clone());
+        let script = script.unwrap().unwrap().bytes.into_owned();
+        assert!(String::from_utf8(script).unwrap().contains(style));
         let hash = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(style)));
         assert!(CONTENT_POLICY.to_str().unwrap().contains(&hash), "{hash}");
     }
