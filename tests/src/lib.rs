@@ -14,9 +14,10 @@ use std::time::Duration;
 use dcms_domain::Services;
 use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
 use dcms_domain::shared::Ports;
-use dcms_http::Draining;
+use dcms_http::{Draining, EdgeConfig};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
+use dcms_server::connections::Transport;
 use dcms_system::{Argon2Hasher, CommonPasswordList, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -92,6 +93,7 @@ impl Server {
             Arc::clone(&store) as _,
             Arc::new(SystemIds),
             draining.clone(),
+            EdgeConfig::default(),
         );
         let (stop, stopped) = oneshot::channel();
         let stop_notice = async move {
@@ -104,6 +106,7 @@ impl Server {
             router,
             draining,
             stop_notice,
+            Transport::default(),
         ));
         let anonymous = Client::anonymous(address);
         let admin = anonymous.log_in(admin).await;
@@ -201,7 +204,7 @@ impl Server {
 
     /// The services that the server uses.
     #[must_use]
-    pub fn services(&self) -> &Services {
+    pub fn services(&self) -> &Arc<Services> {
         &self.services
     }
 

@@ -420,3 +420,69 @@ async fn a_database_without_migrations_is_refused_in_production() {
     );
     drop(Running::start(&environment));
 }
+
+#[tokio::test]
+async fn plain_http_on_a_network_is_refused() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080"] {
+        let output = dcms(&["serve"], &[("BIND_ADDR", address)])
+            .output()
+            .unwrap();
+        let ways_out = ["TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES", "PRIVATE_NETWORK"];
+        assert_refused(&output, &[&["BIND_ADDR", address], &ways_out[..]].concat());
+    }
+}
+
+#[tokio::test]
+async fn plain_http_on_a_network_is_served_when_it_is_said_to_be_safe() {
+    let database = database().await;
+    for said in [
+        ("PRIVATE_NETWORK", "true"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+    ] {
+        let environment = [
+            ("DATABASE_URL", database.url()),
+            ("BIND_ADDR", "0.0.0.0:0"),
+            said,
+        ];
+        drop(Running::start(&environment));
+    }
+}
+
+#[tokio::test]
+async fn half_of_a_certificate_or_a_wrong_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let nonsense = folder.path().join("nonsense.pem");
+    std::fs::write(&nonsense, "nonsense").unwrap();
+    let nonsense = nonsense.to_str().unwrap();
+    let missing = folder.path().join("missing.pem");
+    let missing = missing.to_str().unwrap();
+    for (environment, words) in [
+        (vec![("TLS_CERT", nonsense)], vec!["TLS_CERT", "TLS_KEY"]),
+        (vec![("TLS_KEY", nonsense)], vec!["TLS_CERT", "TLS_KEY"]),
+        (
+            vec![("TLS_CERT", missing), ("TLS_KEY", nonsense)],
+            vec!["TLS_CERT", missing],
+        ),
+        (
+            vec![("TLS_CERT", nonsense), ("TLS_KEY", nonsense)],
+            vec!["TLS_CERT", nonsense],
+        ),
+    ] {
+        let output = dcms(&["serve"], &environment).output().unwrap();
+        assert_refused(&output, &words);
+    }
+}
+
+#[tokio::test]
+async fn proxies_and_origins_that_are_none_are_refused() {
+    for (variable, value) in [
+        ("TRUSTED_PROXIES", "proxy.example"),
+        ("CORS_ORIGINS", "https://desk.example.org/app"),
+        ("CORS_ORIGINS", "*"),
+        ("PRIVATE_NETWORK", "perhaps"),
+    ] {
+        let output = dcms(&["serve"], &[(variable, value)]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(value), "{error}");
+    }
+}
