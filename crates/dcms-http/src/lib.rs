@@ -9,7 +9,7 @@
 //! - `openapi`, `examples`, `docs`: the document, and the page to browse it.
 //! - `permissions`: what each operation asks of the permission matrix, and the page that tells it.
 //! - `rehearsal`: all faults at once, also when parts of a body are missing.
-//! - `middleware`: what every answer has in common.
+//! - `middleware`: what every answer has in common; `edge` and `origin`: what is configured of it.
 
 mod appointments;
 mod audit;
@@ -18,6 +18,7 @@ mod catalog;
 mod clinic;
 mod contract;
 mod docs;
+mod edge;
 mod examples;
 mod extract;
 mod identity;
@@ -25,6 +26,7 @@ mod json;
 mod middleware;
 mod openapi;
 mod operations;
+mod origin;
 mod paging;
 mod patients;
 mod permissions;
@@ -34,8 +36,10 @@ mod respond;
 mod router;
 mod wire;
 
+pub use edge::{CorsOrigins, EdgeConfig};
 pub use openapi::{openapi, openapi_json};
 pub use operations::Draining;
+pub use origin::TrustedProxies;
 pub use permissions::permissions_page;
 pub use router::router;
 

@@ -40,6 +40,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     extensions(
         ("x-permission" = json!("schedule_appointments")),
         ("x-problems" = json!(["appointment_overlap"])),
+        ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
 async fn book_appointment(
@@ -104,6 +105,7 @@ async fn read_appointment(
     extensions(
         ("x-permission" = json!("schedule_appointments")),
         ("x-problems" = json!(["appointment_overlap", "version_mismatch"])),
+        ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
 async fn change_appointment(

@@ -39,7 +39,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/invoices", tag = "Invoices",
     request_body = DraftInvoice,
     responses((status = 201, description = "The invoice was drafted.", body = Invoice)),
-    extensions(("x-permission" = json!("bill"))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-max-body-bytes" = json!(1_048_576)),
+    ),
 )]
 async fn draft_invoice(
     State(app): State<App>,
@@ -99,6 +102,7 @@ async fn read_invoice(
     extensions(
         ("x-permission" = json!("bill")),
         ("x-problems" = json!(["invoice_not_draft", "version_mismatch"])),
+        ("x-max-body-bytes" = json!(1_048_576)),
     ),
 )]
 async fn change_invoice(

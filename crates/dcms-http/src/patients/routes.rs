@@ -32,7 +32,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/patients", tag = "Patients",
     request_body = CreatePatient,
     responses((status = 201, description = "The patient was registered.", body = Patient)),
-    extensions(("x-permission" = json!("change_patients"))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-max-body-bytes" = json!(262_144)),
+    ),
 )]
 async fn register_patient(
     State(app): State<App>,
@@ -98,6 +101,7 @@ async fn read_patient(
     extensions(
         ("x-permission" = json!("change_patients")),
         ("x-problems" = json!(["version_mismatch"])),
+        ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
 async fn change_patient(
