@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dcms_domain::access::Origin;
-use dcms_domain::identity::{LogIn, Secret};
+use dcms_domain::identity::{LogIn, Secret, SessionLifetime};
 use dcms_domain::shared::Instant;
 use dcms_local_postgres::throwaway::TestDatabase;
 use dcms_postgres::{ApplicationRole, PostgresStore};
@@ -210,7 +210,9 @@ async fn assert_all_log_in_for_development_only(database: &TestDatabase) {
     let url = as_application(database.url());
     let store = PostgresStore::connect(&url).await.unwrap();
     for (env, may) in [(Environment::Dev, true), (Environment::Prod, false)] {
-        let services = dcms_server::services(Arc::new(store.clone()), env).unwrap();
+        let services =
+            dcms_server::services(Arc::new(store.clone()), env, SessionLifetime::default())
+                .unwrap();
         for username in USERNAMES {
             let attempt = LogIn {
                 username: username.to_owned(),

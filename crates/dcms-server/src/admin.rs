@@ -31,7 +31,11 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 pub async fn create_admin(config: &Config, username: String) -> anyhow::Result<()> {
     let password = read_password()?;
     let database = Database::open(config).await?;
-    let services = services(Arc::clone(database.store()) as _, config.env)?;
+    let services = services(
+        Arc::clone(database.store()) as _,
+        config.env,
+        config.session_lifetime(),
+    )?;
     let user = services
         .identity
         .create_admin_from_console(username, password)

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chrono::TimeDelta;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
+use dcms_domain::identity::SessionLifetime;
 use dcms_http::{CorsOrigins, EdgeConfig, TrustedProxies};
 
 use crate::tls::TlsFiles;
@@ -61,6 +63,26 @@ pub struct Config {
     )]
     pub cors_origins: CorsOrigins,
 
+    /// After how many minutes a session ends that is not used.
+    #[arg(
+        long,
+        env = "SESSION_IDLE_MINUTES",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u16).range(1..=1440),
+        global = true
+    )]
+    pub session_idle_minutes: u16,
+
+    /// After how many hours a session ends, however much it is used.
+    #[arg(
+        long,
+        env = "SESSION_HOURS",
+        default_value_t = 12,
+        value_parser = clap::value_parser!(u16).range(1..=168),
+        global = true
+    )]
+    pub session_hours: u16,
+
     /// A PostgreSQL that runs elsewhere. Without it, one is managed in the data directory.
     // Hidden, because a URL may hold a password and `--help` prints the environment's values.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
@@ -100,6 +122,15 @@ impl Config {
             "{command} destroys or makes up data and runs only with ENV=dev; ENV is prod"
         );
         Ok(())
+    }
+
+    /// How long sessions live.
+    #[must_use]
+    pub fn session_lifetime(&self) -> SessionLifetime {
+        SessionLifetime {
+            idle: TimeDelta::minutes(self.session_idle_minutes.into()),
+            absolute: TimeDelta::hours(self.session_hours.into()),
+        }
     }
 
     /// How requests are met.

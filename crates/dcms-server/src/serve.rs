@@ -14,6 +14,7 @@ use dcms_system::{SystemClock, SystemIds};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Environment};
 use crate::connections::{Connections, Transport};
@@ -34,7 +35,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(35);
 /// # Errors
 /// One line that says what is missing and what to do.
 pub async fn serve(config: &Config) -> anyhow::Result<()> {
-    start_logging(config.env);
+    start_logging(config.env)?;
     // From here on signals wait for their turn, so that a PostgreSQL that was started is stopped.
     let stop = StopSignals::register()?;
     // First, because these are the mistakes that are quickest to tell.
@@ -44,7 +45,11 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let database = Database::open(config).await?;
     prepare(config, &database).await?;
 
-    let services = Arc::new(services(Arc::clone(database.store()) as _, config.env)?);
+    let services = Arc::new(services(
+        Arc::clone(database.store()) as _,
+        config.env,
+        config.session_lifetime(),
+    )?);
     let draining = Draining::default();
     let router = dcms_http::router(
         services,
@@ -177,10 +182,17 @@ fn print_welcome(config: &Config, listener: &TcpListener) -> std::io::Result<()>
     Ok(())
 }
 
-fn start_logging(env: Environment) {
+fn start_logging(env: Environment) -> anyhow::Result<()> {
     // PostgreSQL's notices are about the schema being as it should be already.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx::postgres::notice=warn"));
+    let directives = std::env::var(EnvFilter::DEFAULT_ENV)
+        .unwrap_or_else(|_| "info,sqlx::postgres::notice=warn".to_owned());
+    let filter = EnvFilter::try_new(&directives)
+        .with_context(|| format!("RUST_LOG is not a filter of logs: {directives:?}"))?;
+    // What a panic says may hold anything, a patient's name even.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a thread panicked");
+    }));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -188,4 +200,5 @@ fn start_logging(env: Environment) {
         Environment::Dev => logs.with_ansi(std::io::stderr().is_terminal()).init(),
         Environment::Prod => logs.json().init(),
     }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use dcms_domain::Services;
-use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
+use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret, SessionLifetime};
 use dcms_domain::shared::Ports;
 use dcms_domain::store::Store;
 use dcms_seed::DEV_PASSWORD;
@@ -13,7 +13,11 @@ use crate::config::Environment;
 ///
 /// # Errors
 /// When the machine gives no random numbers.
-pub fn services(store: Arc<dyn Store>, env: Environment) -> anyhow::Result<Services> {
+pub fn services(
+    store: Arc<dyn Store>,
+    env: Environment,
+    session_lifetime: SessionLifetime,
+) -> anyhow::Result<Services> {
     let ports = Ports {
         store,
         clock: Arc::new(SystemClock),
@@ -25,7 +29,10 @@ pub fn services(store: Arc<dyn Store>, env: Environment) -> anyhow::Result<Servi
         Environment::Prod => vec![Secret::new(DEV_PASSWORD.to_owned())],
     };
     let passwords = PasswordPolicy::new(Arc::new(CommonPasswordList), &published);
-    let settings = IdentitySettings::new(passwords);
+    let settings = IdentitySettings {
+        passwords,
+        session_lifetime,
+    };
     let hasher = Arc::new(Argon2Hasher::new()?);
     Ok(Services::new(
         &ports,
