@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 pub const PASSWORD: &str = "a password for tests";
 
 /// The password that an admin gives a new user, who has to change it first.
-pub const FIRST_PASSWORD: &str = "a first password for tests";
+pub const FIRST_PASSWORD: &str = "to be replaced, 4711";
 
 /// A server on a free port with an empty clinic and the admin `admin`.
 pub struct Server {

@@ -395,6 +395,21 @@ async fn many_log_ins_at_once_all_succeed_or_are_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_few_who_log_in_for_the_first_time_at_once_do_not_stop_each_other() {
+    let server = Server::start().await;
+    let names: Vec<String> = (0..12).map(|number| format!("user{number}")).collect();
+    for name in &names {
+        server.make_newcomer(name, &["doctor"]).await;
+    }
+    let attempts = names
+        .iter()
+        .map(|name| log_in(&server, name, FIRST_PASSWORD));
+    for answer in futures_util::future::join_all(attempts).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_with_a_token_is_not_to_be_stored() {
     let server = Server::start().await;
     let body = json!({"username": "admin", "password": PASSWORD});
