@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Clinic, NOBODY, assert_members, items, texts, texts_of_pages, url};
 
+/// A parameter, its value, and which entries it lets through.
+type Filter<'case> = (&'case str, &'case str, &'case dyn Fn(&Value) -> bool);
+
 const AUDIT: &str = "/api/v1/admin/audit";
 
 async fn table(client: &Client, path: &str) -> Answer {
@@ -130,7 +133,7 @@ async fn the_log_is_filtered_by_each_parameter_and_by_all() {
     let middle = instant(&all[all.len() / 2]["at"]);
     let at_middle = middle.to_rfc3339();
     let doctor = clinic.doctor.user_id.as_str();
-    let filters: [(&str, &str, &dyn Fn(&Value) -> bool); 6] = [
+    let filters: [Filter; 6] = [
         ("actor_id", doctor, &|entry| entry["actor_id"] == doctor),
         ("entity", "patient", &|entry| entry["entity"] == "patient"),
         ("entity_id", &clinic.patient, &|entry| {
