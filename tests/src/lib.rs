@@ -17,6 +17,7 @@ use dcms_domain::shared::Ports;
 use dcms_http::Draining;
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::PostgresStore;
+use dcms_server::background::Background;
 use dcms_system::{Argon2Hasher, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -96,12 +97,12 @@ impl Server {
             let _ = stopped.await;
             Duration::ZERO
         };
-        let running = tokio::spawn(dcms_server::serve::run(
-            listener,
-            router,
-            draining,
-            stop_notice,
-        ));
+        let background = Background::start(&store, &services);
+        let running = tokio::spawn(async move {
+            let served = dcms_server::serve::run(listener, router, draining, stop_notice).await;
+            background.stop().await;
+            served
+        });
         let anonymous = Client::anonymous(address);
         let admin = anonymous.log_in(admin).await;
         Self {

@@ -5,6 +5,7 @@
 //!   uses it and is checked against the migrations when it is compiled (`.sqlx` at the root).
 //! - `error` says what each SQLSTATE and each constraint means.
 //! - `schema` migrates, resets, and compares the database with the migrations of this build.
+//! - `seals` chains the rows of the audit log, and tells whether somebody broke the chain.
 
 mod appointments;
 mod audit;
@@ -15,8 +16,10 @@ mod error;
 mod identity;
 mod patients;
 mod schema;
+mod seals;
 mod session;
 mod store;
 
 pub use error::{CONSTRAINTS, ConnectError, SchemaError};
+pub use seals::{Seal, Tampering, Verification};
 pub use store::PostgresStore;

@@ -4,9 +4,11 @@
 //! - [`config`]: what can be configured, and its defaults.
 //! - [`database`]: the PostgreSQL that is configured, or one that is managed here.
 //! - [`serve`]: the server from its start to its end.
+//! - [`background`]: what is done beside the requests.
 //! - [`admin`]: what is done without the server.
 
 pub mod admin;
+pub mod background;
 pub mod config;
 pub mod database;
 pub mod serve;

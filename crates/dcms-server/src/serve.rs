@@ -14,6 +14,7 @@ use dcms_system::{SystemClock, SystemIds};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::background::Background;
 use crate::config::{Config, Environment};
 use crate::database::Database;
 use crate::services;
@@ -40,6 +41,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     prepare(config, &database).await?;
 
     let services = Arc::new(services(Arc::clone(database.store()) as _, config.env)?);
+    let background = Background::start(database.store(), &services);
     let draining = Draining::default();
     let router = dcms_http::router(
         services,
@@ -52,6 +54,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the welcome was not printed");
     }
     let served = run(listener, router, draining, stop.notice()).await;
+    background.stop().await;
     let closed = database.close().await;
     served.and(closed)
 }

@@ -1,7 +1,7 @@
 //! The programs themselves: started, asked, stopped, and started wrongly.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -283,4 +283,76 @@ async fn a_database_without_migrations_is_refused_in_production() {
             .success()
     );
     drop(Running::start(&environment));
+}
+
+fn verify_audit_log(url: &str) -> Output {
+    dcms(&["audit", "verify"], &[("DATABASE_URL", url)])
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_audit_log_is_verified_at_the_console() {
+    let url = database().await;
+    let output = verify_audit_log(&url);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        printed,
+        "0 rows in 0 seals are what was written.\n0 rows are not sealed yet.\n"
+    );
+
+    assert!(create_admin(&url, PASSWORD).status.success());
+    let store = PostgresStore::connect(&url).await.unwrap();
+    let seal = store.seal_audit_log().await.unwrap().unwrap();
+    // While the server runs.
+    let _server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
+    let output = verify_audit_log(&url);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    for line in [
+        "1 rows in 1 seals are what was written.",
+        "0 rows are not sealed yet.",
+        &format!("The last seal is 1: {}", seal.hash),
+    ] {
+        assert!(
+            printed.lines().any(|printed| printed == line),
+            "no {line:?} in: {printed}"
+        );
+    }
+
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let audit_id: String = sqlx::query_scalar("DELETE FROM audit_log RETURNING audit_id::text")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let output = verify_audit_log(&url);
+    assert_refused(&output, &["audit log", &audit_id, "seal 1", "was removed"]);
+}
+
+/// What cannot be written before the end is counted in the log of the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_are_lost_at_the_end_are_told() {
+    let url = database().await;
+    let mut server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
+    let mut holder = PgConnection::connect(&url).await.unwrap();
+    let mut held = holder.begin().await.unwrap();
+    sqlx::query("LOCK TABLE audit_log IN EXCLUSIVE MODE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let (status, _) = log_in(&server, "not the password").await;
+    assert_eq!(status, 401);
+    server.terminate();
+    assert!(server.child.wait().unwrap().success());
+    let mut log = String::new();
+    let mut error = server.child.stderr.take().unwrap();
+    error.read_to_string(&mut log).unwrap();
+    let told = log.lines().find(|line| line.contains("are lost"));
+    let told: Value = serde_json::from_str(told.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    assert_eq!(
+        (&told["level"], &told["fields"]["entries"]),
+        (&json!("ERROR"), &json!(1)),
+        "{told}"
+    );
 }

@@ -115,6 +115,6 @@ pub trait SessionRepository: Send {
     /// Notes when sessions were last seen; never earlier than what is known.
     async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError>;
 
-    /// Forgets at most `limit` sessions that expired before `before`.
-    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError>;
+    /// Forgets at most `limit` sessions that expired before `before`; answers how many.
+    async fn forget_expired(&mut self, before: Instant, limit: u32) -> Result<u32, StoreError>;
 }

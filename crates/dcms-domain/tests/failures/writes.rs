@@ -127,7 +127,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 41] = [
+pub(crate) const WRITES: [Write; 42] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -164,6 +164,16 @@ pub(crate) const WRITES: [Write; 41] = [
         name: "log out",
         script: revoke,
         call: |services, with| Box::pin(outcome(services.identity.log_out(&with.actor))),
+    },
+    Write {
+        name: "forget sessions",
+        script: |ports, answers| {
+            ports
+                .sessions
+                .expect_forget_expired()
+                .returning(|_, _| answers.with(1));
+        },
+        call: |services, _| Box::pin(outcome(services.identity.forget_expired_sessions())),
     },
     Write {
         name: "refresh a session",

@@ -5,5 +5,6 @@ mod contention;
 mod outage;
 mod ports;
 mod schema;
+mod seals;
 mod search;
 mod support;
