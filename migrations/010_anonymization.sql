@@ -26,4 +26,3 @@ CREATE FUNCTION public.redact_audit_of(patient uuid) RETURNS void
             SELECT FROM public.patients WHERE patient_id = patient AND anonymized_at IS NOT NULL
         );
     END;
-REVOKE ALL ON FUNCTION public.redact_audit_of(uuid) FROM PUBLIC;

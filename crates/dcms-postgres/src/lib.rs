@@ -6,6 +6,7 @@
 //! - `error` says what each SQLSTATE and each constraint means.
 //! - `schema` migrates, resets, and compares the database with the migrations of this build.
 //! - `seals` chains the rows of the audit log, and tells whether somebody broke the chain.
+//! - `grants` lets the application's role do what `grants.sql` says, and nothing else.
 
 mod appointments;
 mod audit;
@@ -13,13 +14,16 @@ mod billing;
 mod catalog;
 mod clinic;
 mod error;
+mod grants;
 mod identity;
 mod patients;
 mod schema;
 mod seals;
 mod session;
 mod store;
+mod throttle;
 
 pub use error::{CONSTRAINTS, ConnectError, SchemaError};
+pub use grants::{APPLICATION_ROLE, ApplicationRole};
 pub use seals::{Seal, Tampering, Verification};
 pub use store::PostgresStore;

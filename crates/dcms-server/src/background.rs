@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use dcms_domain::Services;
 use dcms_domain::audit::WrittenDown;
+use dcms_domain::identity::session_cache;
 use dcms_domain::store::StoreError;
 use dcms_postgres::PostgresStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+/// How often it is asked whether the sessions that are in use still count.
+const CONFIRM_PERIOD: Duration =
+    Duration::from_millis(session_cache::TICK.num_milliseconds().unsigned_abs());
 /// How long a read waits for its place in the audit log, about.
 const WRITE_DOWN_PERIOD: Duration = Duration::from_millis(250);
 /// How old a row of the audit log gets before it is sealed, about.
@@ -27,6 +31,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// see [`stop`](Self::stop).
 pub struct Background {
     store: PostgresStore,
+    /// Those that serve: they know which sessions are in use.
+    serving: Arc<Services>,
+    /// The same over the connections of the tasks.
     services: Arc<Services>,
     tasks: JoinSet<()>,
     stopping: watch::Sender<()>,
@@ -35,17 +42,24 @@ pub struct Background {
 impl Background {
     /// Starts the tasks for these services, whose records are in this store.
     #[must_use]
-    pub fn start(store: &PostgresStore, services: &Services) -> Self {
+    pub fn start(store: &PostgresStore, serving: &Arc<Services>) -> Self {
         let store = store.for_background_work();
-        let services = Arc::new(services.over(Arc::new(store.clone())));
+        let serving = Arc::clone(serving);
+        let services = Arc::new(serving.over(Arc::new(store.clone())));
         let (stopping, stop) = watch::channel(());
         // Each runs by itself, so that none waits for another. One more is one more line here.
         let mut tasks = JoinSet::new();
+        tasks.spawn(confirm_sessions(
+            Arc::clone(&serving),
+            store.clone(),
+            stop.clone(),
+        ));
         tasks.spawn(write_down_accesses(Arc::clone(&services), stop.clone()));
         tasks.spawn(seal(store.clone(), stop.clone()));
         tasks.spawn(sweep(Arc::clone(&services), stop));
         Self {
             store,
+            serving,
             services,
             tasks,
             stopping,
@@ -57,6 +71,7 @@ impl Background {
     pub async fn stop(self) {
         let Self {
             store,
+            serving,
             services,
             mut tasks,
             stopping,
@@ -72,6 +87,9 @@ impl Background {
             match services.audit.write_down_accesses().await {
                 Ok(done) => tell_loss(done),
                 Err(error) => tell_failure(&error, "the audit log was not written"),
+            }
+            if let Err(error) = serving.identity.write_all_seen(&store).await {
+                tell_failure(&error, "when sessions were last seen was not written");
             }
             store.close().await;
         };
@@ -92,6 +110,20 @@ async fn goes_on_after(period: Duration, stop: &mut watch::Receiver<()>) -> bool
         () = sleep(period) => true,
         // Nothing is ever sent: the sender is gone.
         _ = stop.changed() => false,
+    }
+}
+
+async fn confirm_sessions(
+    serving: Arc<Services>,
+    store: PostgresStore,
+    mut stop: watch::Receiver<()>,
+) {
+    let mut outage = Outage::default();
+    while goes_on_after(CONFIRM_PERIOD, &mut stop).await {
+        match serving.identity.confirm_sessions(&store).await {
+            Ok(()) => outage.ends(),
+            Err(error) => outage.goes_on(&error, "sessions are not confirmed"),
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dcms_domain::Services;
-use dcms_domain::identity::IdentitySettings;
 use dcms_domain::shared::Ports;
 use dcms_domain::store::{CarriesStoreError, Rule, StoreError};
 use dcms_domain::testing::{
@@ -92,7 +91,7 @@ fn services(store: &Arc<MockStore>) -> Services {
         &ports,
         Arc::new(FakeHasher),
         Arc::new(FakeTokens::default()),
-        IdentitySettings::default(),
+        dcms_domain::testing::identity_settings(),
     )
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use dcms_domain::audit::{AccessLog, AuditAction, AuditEntry, AuditValue, Entity, WrittenDown};
-use dcms_domain::shared::{AuditId, Clock, IdSource, Ports};
+use dcms_domain::shared::{AuditId, IdSource, Ports};
 use dcms_domain::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
 use dcms_domain::testing::{CountingIds, FrozenClock, InMemoryStore, MockStore};
 use pollster::block_on;
@@ -45,8 +45,9 @@ async fn write_down(ports: &Ports) -> Result<WrittenDown, StoreError> {
 
 fn waiting(ports: &Ports) -> (usize, u64) {
     let log: &AccessLog = &ports.access_log;
-    assert_eq!(log.is_empty(), log.len() == 0);
-    (log.len(), log.lost())
+    let count = log.len();
+    assert_eq!(log.is_empty(), count == 0);
+    (count, log.lost())
 }
 
 #[track_caller]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use dcms_domain::Services;
-use dcms_domain::access::{Actor, Forbidden, Origin, Role, Roles};
+use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::appointments::{
     AppointmentChanges, AppointmentQuery, BookAppointment, ServiceRequest, Transition,
 };
@@ -33,7 +33,9 @@ use dcms_domain::shared::{
     UserId,
 };
 use dcms_domain::store::{Rule, Store};
-use dcms_domain::testing::{Clinic, FakeHasher, FakeTokens, InMemoryStore, PASSWORD};
+use dcms_domain::testing::{
+    Clinic, FakeHasher, FakeTokens, InMemoryStore, PASSWORD, identity_settings,
+};
 use pollster::block_on;
 use uuid::Uuid;
 
@@ -64,8 +66,8 @@ pub(crate) fn watch_with(clinic: &mut Clinic, session_lifetime: SessionLifetime)
         access_log: Arc::clone(&access_log),
     };
     let settings = IdentitySettings {
-        refused_passwords: Vec::new(),
         session_lifetime,
+        ..identity_settings()
     };
     let (hasher, tokens) = (Arc::new(FakeHasher), Arc::new(OtherTokens::default()));
     clinic.services = Services::new(&ports, hasher, tokens, settings);
@@ -289,13 +291,13 @@ async fn change_sessions(stage: &mut Stage) -> Vec<Secret> {
         assert_eq!(By::of(&entry), expected);
         tokens.push((logged_in.access_token, session_id));
     }
-    let [(stolen, reused), (_, own), (_, others), (last, left)] = tokens.try_into().unwrap();
+    let [(stolen, family), (_, own), (_, others), (last, left)] = tokens.try_into().unwrap();
 
     let identity = &stage.clinic.services.identity;
     let doctor = identity.authenticate(&stolen, &origin).await.unwrap();
     let refreshed = identity.refresh(&doctor, &stolen).await.unwrap();
     stage
-        .tells(&doctor, &format!("refresh session {reused}"))
+        .tells(&doctor, &format!("refresh session {family}"))
         .await;
     let identity = &stage.clinic.services.identity;
     for _ in 0..2 {
@@ -303,7 +305,7 @@ async fn change_sessions(stage: &mut Stage) -> Vec<Secret> {
         assert!(matches!(refused, Err(IdentityError::Unauthenticated)));
     }
     let entry = stage.entry().await;
-    assert_eq!(told(&entry), format!("token_reused session {reused}"));
+    assert_eq!(told(&entry), format!("token_reused session {family}"));
     assert_eq!(By::of(&entry), By::nobody(&origin));
 
     let expected = format!("revoke session {own}");

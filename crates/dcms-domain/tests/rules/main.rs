@@ -13,6 +13,8 @@ mod contacts;
 mod identity;
 mod patients;
 mod payments;
+mod session_cache;
+mod throttle;
 
 use std::fmt::Debug;
 
