@@ -17,6 +17,7 @@ use dcms_domain::shared::Ports;
 use dcms_http::{Draining, EdgeConfig};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
+use dcms_server::background::Background;
 use dcms_server::connections::Transport;
 use dcms_system::{Argon2Hasher, CommonPasswordList, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
@@ -101,13 +102,14 @@ impl Server {
             let _ = stopped.await;
             Duration::ZERO
         };
-        let running = tokio::spawn(dcms_server::serve::run(
-            listener,
-            router,
-            draining,
-            stop_notice,
-            Transport::default(),
-        ));
+        let background = Background::start(&store, &services);
+        let running = tokio::spawn(async move {
+            let transport = Transport::default();
+            let served =
+                dcms_server::serve::run(listener, router, draining, stop_notice, transport).await;
+            background.stop().await;
+            served
+        });
         let anonymous = Client::anonymous(address);
         let admin = anonymous.log_in(admin).await;
         Self {

@@ -131,7 +131,7 @@ GRANT SELECT, INSERT ON audit_sealed_rows TO dcms_app;
 GRANT EXECUTE ON FUNCTION audit_changes_digest(bytea,jsonb) TO dcms_app;
 GRANT EXECUTE ON FUNCTION audit_row_digest(audit_log) TO dcms_app;
 GRANT EXECUTE ON FUNCTION
-    audit_seal_hash(bigint,timestamp with time zone,bytea) TO dcms_app;
+    audit_seal_hash(bigint,timestamp with time zone,bytea,bytea) TO dcms_app;
 -- Runs as the owner: the one way in which rows of the log lose something.
 GRANT EXECUTE ON FUNCTION redact_audit_of(uuid) TO dcms_app;
 

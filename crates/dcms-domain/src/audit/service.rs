@@ -1,7 +1,10 @@
-use super::{AuditAction, AuditEntry, AuditFilter, AuditQuery, Entity, Subject, patients_of};
+use super::{
+    AuditAction, AuditEntry, AuditFilter, AuditQuery, Entity, Subject, WrittenDown, patients_of,
+};
 use crate::access::{Actor, Permission};
 use crate::clinic::resolve_window;
 use crate::shared::{AuditId, CommonError, Page, PageRequest, PatientId, Ports};
+use crate::store::StoreError;
 
 /// The audit log. Fails with what any context can fail with.
 pub struct AuditService {
@@ -106,5 +109,26 @@ impl AuditService {
         let entry = self.ports.audit(actor, AuditAction::Refuse, subject);
         let entry = entry.with("operation", operation);
         self.ports.access_log.note(entry);
+    }
+
+    /// Writes the entries that wait: see [`AccessLog::write_down`](super::AccessLog::write_down).
+    ///
+    /// # Errors
+    /// When the store does not take them.
+    pub async fn write_down_accesses(&self) -> Result<WrittenDown, StoreError> {
+        self.ports.access_log.write_down(&self.ports).await
+    }
+
+    /// How many entries wait or are lost without anybody having been told.
+    #[must_use]
+    pub fn unwritten_accesses(&self) -> u64 {
+        let log = &self.ports.access_log;
+        u64::try_from(log.len()).unwrap_or(u64::MAX) + log.lost()
+    }
+
+    /// How many entries are lost without anybody having been told.
+    #[must_use]
+    pub fn lost_accesses(&self) -> u64 {
+        self.ports.access_log.lost()
     }
 }

@@ -213,7 +213,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 43] = [
+pub(crate) const WRITES: [Write; 44] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -249,6 +249,16 @@ pub(crate) const WRITES: [Write; 43] = [
         name: "log out",
         script: revoke,
         call: |services, with| Box::pin(outcome(services.identity.log_out(&with.actor))),
+    },
+    Write {
+        name: "forget sessions",
+        script: |ports, answers| {
+            ports
+                .sessions
+                .expect_forget_expired()
+                .returning(|_, _| answers.with(1));
+        },
+        call: |services, _| Box::pin(outcome(services.identity.forget_expired_sessions())),
     },
     Write {
         name: "refresh a session",

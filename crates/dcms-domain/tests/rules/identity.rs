@@ -6,6 +6,7 @@ use Answer::{In, Wait, Wrong};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use dcms_domain::access::{Actor, Forbidden, Origin, Role, Roles};
+use dcms_domain::audit::{AuditAction, AuditValue, Entity};
 use dcms_domain::clinic::ClinicChanges;
 use dcms_domain::identity::session_cache::TICK;
 use dcms_domain::identity::{
@@ -22,7 +23,7 @@ use dcms_domain::testing::{
 };
 use pollster::block_on;
 
-use crate::audit::OtherTokens;
+use crate::audit::{OtherTokens, entries_of};
 use crate::{
     ANY, assert_forbidden_because, assert_mismatch, assert_not_found, entry, faults, outdated,
     violated,
@@ -1980,5 +1981,37 @@ fn at_the_end_every_use_is_written_and_none_is_lost_to_a_store_that_is_away() {
             0,
             "what is written is not written again"
         );
+    });
+}
+
+#[test]
+fn sessions_are_forgotten_a_month_after_they_expired() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let identity = &clinic.services.identity;
+        // What the fixture opened ends a moment before.
+        let moment = TimeDelta::microseconds(1);
+        clinic.clock.advance(moment);
+        let logged_in = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let month_later = logged_in.session.expires_at + TimeDelta::days(30);
+        let before = entries_of(&clinic.store).await;
+        let forget = async || identity.forget_expired_sessions().await.unwrap();
+        clinic.clock.set(month_later - moment);
+        assert_eq!(forget().await, 0);
+        assert_eq!(entries_of(&clinic.store).await, before);
+
+        clinic.clock.set(month_later);
+        assert!(forget().await > 1);
+        clinic.clock.set(month_later + moment);
+        assert_eq!(forget().await, 1);
+        assert_eq!(forget().await, 0);
+        let entries = entries_of(&clinic.store).await;
+        assert_eq!(entries.len(), before.len() + 2);
+        let entry = entries.last().unwrap();
+        assert_eq!(
+            (entry.action, entry.entity, entry.actor_id),
+            (AuditAction::Delete, Entity::Session, None)
+        );
+        assert_eq!(entry.changes[0].after, AuditValue::Number(1));
     });
 }

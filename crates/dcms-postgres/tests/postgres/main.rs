@@ -6,5 +6,6 @@ mod grants;
 mod outage;
 mod ports;
 mod schema;
+mod seals;
 mod search;
 mod support;
