@@ -394,11 +394,11 @@ fn what_waits_for_half_a_day_is_lost() {
     notes(&ports, 2);
     clock.advance(TimeDelta::microseconds(1));
     let kept = notes(&ports, 3);
-    store.is_away.store(true, Ordering::Relaxed);
+    store.fail_with(away);
     clock.advance(TimeDelta::hours(12));
     block_on(write_down(&ports)).unwrap_err();
     assert_eq!(waiting(&ports), (3, 2));
-    store.is_away.store(false, Ordering::Relaxed);
+    store.recover();
     let written = WrittenDown {
         written: 3,
         lost: 2,
