@@ -16,6 +16,7 @@ mod openapi;
 mod operations;
 mod patients;
 mod payments;
+mod privacy;
 mod roles;
 mod search;
 mod services;

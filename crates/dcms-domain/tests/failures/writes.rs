@@ -2,7 +2,7 @@
 
 use dcms_domain::access::Origin;
 use dcms_domain::appointments::{
-    AppointmentChanges, PartiesStanding, Standing, Status, Transition,
+    Appointment, AppointmentChanges, PartiesStanding, Standing, Status, Transition,
 };
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
@@ -13,7 +13,7 @@ use dcms_domain::identity::{CreateUser, IdentityError, LogIn, Secret, UserChange
 use dcms_domain::patients::{
     ContactChanges, CreateContact, Gender, PatientChanges, PatientDetails, RegisterNumber,
 };
-use dcms_domain::shared::{Cents, Change, Expected};
+use dcms_domain::shared::{Cents, Change, Expected, Page};
 use dcms_domain::testing::{MockRepositories, PASSWORD};
 
 use crate::samples::Samples;
@@ -85,6 +85,14 @@ fn update_patient(ports: &mut MockRepositories, answers: Answers) {
         .returning(|_| answers.with(Some(patient.clone())));
     ports
         .patients
+        .expect_hold()
+        .returning(|_| answers.with(Some(patient.clone())));
+    ports
+        .patients
+        .expect_lock()
+        .returning(|_| answers.with(Some(patient.clone())));
+    ports
+        .patients
         .expect_update()
         .returning(|_| answers.with(()));
 }
@@ -119,6 +127,50 @@ fn edit_draft(ports: &mut MockRepositories, answers: Answers) {
         .returning(|_| answers.with(()));
 }
 
+fn list_record(ports: &mut MockRepositories, answers: Answers) {
+    fn last<Item, Key>(item: &Item) -> Page<Item, Key>
+    where
+        Item: Clone,
+    {
+        Page {
+            items: vec![item.clone()],
+            next: None,
+        }
+    }
+    let Samples {
+        contact,
+        visit,
+        paid,
+        payment,
+        ..
+    } = Samples::get();
+    ports
+        .patients
+        .expect_contacts()
+        .returning(|_, _| answers.with(last(contact)));
+    ports
+        .appointments
+        .expect_list()
+        .returning(|_, _| answers.with(last(visit)));
+    ports
+        .invoices
+        .expect_list()
+        .returning(|_, _| answers.with(last(paid)));
+    ports
+        .payments
+        .expect_list()
+        .returning(|_, _| answers.with(last(payment)));
+}
+
+/// A visit long over, with notes.
+fn old_visit() -> Appointment {
+    Appointment {
+        status: Status::Completed,
+        notes: Some("Notes".to_owned()),
+        ..Samples::get().visit.clone()
+    }
+}
+
 fn read_settings(ports: &mut MockRepositories, answers: Answers) {
     let settings = &Samples::get().settings;
     ports
@@ -127,7 +179,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 41] = [
+pub(crate) const WRITES: [Write; 43] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -510,6 +562,61 @@ pub(crate) const WRITES: [Write; 41] = [
         call: |services, with| {
             let id = with.patient.patient_id;
             Box::pin(outcome(services.patients.restore(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "export a patient",
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            list_record(ports, answers);
+            let empty = || Page {
+                items: Vec::new(),
+                next: None,
+            };
+            ports
+                .payments
+                .expect_refunds_of_patient()
+                .returning(move |_, _| answers.with(empty()));
+            ports.audit.expect_list().returning(|_, _| {
+                answers.with(Page {
+                    items: Vec::new(),
+                    next: None,
+                })
+            });
+        },
+        call: |services, with| {
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.export(&with.actor, id)))
+        },
+    },
+    Write {
+        name: "anonymize a patient",
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            list_record(ports, answers);
+            ports
+                .invoices
+                .expect_lock_of_patient()
+                .returning(|_| answers.with(Vec::new()));
+            let appointments = &mut ports.appointments;
+            appointments
+                .expect_lock_of_patient()
+                .returning(|_| answers.with(vec![old_visit()]));
+            appointments.expect_update().returning(|_| answers.with(()));
+            ports
+                .patients
+                .expect_delete_contact()
+                .returning(|_| answers.with(()));
+            ports
+                .payments
+                .expect_redact()
+                .returning(|_| answers.with(()));
+            ports.audit.expect_redact().returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let (actor, id) = (&with.actor, with.patient.patient_id);
+            let patients = &services.patients;
+            Box::pin(outcome(patients.anonymize(actor, id, &ANY, "They asked")))
         },
     },
     Write {

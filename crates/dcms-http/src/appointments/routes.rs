@@ -96,7 +96,7 @@ async fn read_appointment(
     patch, path = "/appointments/{appointment_id}", tag = "Appointments",
     request_body = ChangeAppointment,
     responses((status = 200, description = "The changed visit.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "appointment_overlap", "version_mismatch"]))),
+    extensions(("x-problems" = json!(["forbidden", "appointment_overlap", "invalid_transition", "version_mismatch"]))),
 )]
 async fn change_appointment(
     State(app): State<App>,

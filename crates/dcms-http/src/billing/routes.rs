@@ -39,7 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/invoices", tag = "Invoices",
     request_body = DraftInvoice,
     responses((status = 201, description = "The invoice was drafted.", body = Invoice)),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-problems" = json!(["forbidden", "invalid_transition"]))),
 )]
 async fn draft_invoice(
     State(app): State<App>,
@@ -343,7 +343,7 @@ async fn read_payment(
     request_body = RecordRefund,
     responses((status = 201, description = "The refund is recorded.", body = RecordedRefund)),
     extensions(("x-problems" = json!([
-        "forbidden", "refund_exceeds_payment", "version_mismatch"
+        "forbidden", "invalid_transition", "refund_exceeds_payment", "version_mismatch"
     ]))),
 )]
 async fn record_refund(

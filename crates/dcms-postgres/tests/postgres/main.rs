@@ -4,6 +4,7 @@ mod constraints;
 mod contention;
 mod outage;
 mod ports;
+mod privacy;
 mod schema;
 mod search;
 mod support;
