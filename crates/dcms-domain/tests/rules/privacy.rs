@@ -341,7 +341,7 @@ fn the_reason_the_version_and_the_patient_have_to_be_right() {
         for (reason, fault) in [
             ("", "/reason required"),
             ("  ", "/reason required"),
-            ("two\nlines", "/reason malformed"),
+            ("two\nlines", "/reason invalid_characters"),
             (&"x".repeat(501), "/reason too_long"),
         ] {
             let refused = patients.anonymize(admin, id, &ANY, reason).await;
