@@ -32,29 +32,20 @@ CREATE TABLE retired_tokens (
 );
 CREATE INDEX retired_tokens_by_session ON retired_tokens (session_id);
 
--- Log-ins that failed, counted by account, by address, and by both. Subjects are hashes: what was
--- typed as a name may be anything, a password even.
+-- Log-ins that failed, counted by account, by address, and by both, where the account logged in
+-- from that address before. Subjects are hashes: what was typed as a name may be anything, a
+-- password even.
 CREATE TABLE login_throttles (
     kind           text        NOT NULL
         CONSTRAINT login_throttles_kind_known CHECK (kind IN ('account', 'address', 'pair')),
     subject        bytea       NOT NULL
         CONSTRAINT login_throttles_subject_form CHECK (octet_length(subject) = 32),
-    failures       integer     NOT NULL
-        CONSTRAINT login_throttles_failures_positive CHECK (failures > 0),
-    last_failed_at timestamptz NOT NULL
+    failures       integer     NOT NULL DEFAULT 0
+        CONSTRAINT login_throttles_failures_not_negative CHECK (failures >= 0),
+    last_failed_at timestamptz
         CONSTRAINT login_throttles_last_failed_at_sane CHECK (is_sane(last_failed_at)),
-    blocked_until  timestamptz NOT NULL
+    blocked_until  timestamptz
         CONSTRAINT login_throttles_blocked_until_sane CHECK (is_sane(blocked_until)),
     CONSTRAINT login_throttles_pkey PRIMARY KEY (kind, subject)
 );
 CREATE INDEX login_throttles_by_age ON login_throttles (last_failed_at);
-
--- From where a user logged in before. Networks for IPv6, where one client has a whole /64.
-CREATE TABLE known_addresses (
-    user_id      uuid        NOT NULL
-        CONSTRAINT known_addresses_user_id_fkey REFERENCES users ON DELETE CASCADE,
-    network      cidr        NOT NULL,
-    last_used_at timestamptz NOT NULL
-        CONSTRAINT known_addresses_last_used_at_sane CHECK (is_sane(last_used_at)),
-    CONSTRAINT known_addresses_pkey PRIMARY KEY (user_id, network)
-);

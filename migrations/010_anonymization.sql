@@ -26,7 +26,6 @@ CREATE FUNCTION public.redact_audit_of(patient uuid) RETURNS void
             SELECT FROM public.patients WHERE patient_id = patient AND anonymized_at IS NOT NULL
         );
     END;
-REVOKE ALL ON FUNCTION public.redact_audit_of(uuid) FROM PUBLIC;
 
 -- What is kept about an anonymized patient stays as it is: no contact, visit or invoice comes or
 -- changes, and with the invoices no payment and no refund, for those change an invoice's sums. Of
@@ -131,4 +130,3 @@ CREATE FUNCTION public.redact_money_of(patient uuid) RETURNS void
         WHERE refunds.payment_id = payments.payment_id AND reason <> 'redacted'
             AND patient_id = patient AND anonymized_at IS NOT NULL;
     END;
-REVOKE ALL ON FUNCTION public.redact_money_of(uuid) FROM PUBLIC;

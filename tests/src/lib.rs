@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dcms_domain::Services;
-use dcms_domain::identity::{IdentitySettings, Secret};
+use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
 use dcms_domain::shared::Ports;
-use dcms_http::Draining;
+use dcms_http::{Draining, EdgeConfig};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
-use dcms_postgres::PostgresStore;
-use dcms_system::{Argon2Hasher, SystemClock, SystemIds, SystemTokens};
+use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
+use dcms_server::connections::Transport;
+use dcms_system::{Argon2Hasher, CommonPasswordList, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -47,17 +48,20 @@ impl Server {
     /// Starts a server on a fresh database.
     pub async fn start() -> Self {
         let database = fresh_database().await;
-        Self::start_on(database.url()).await
+        let url = database.url();
+        assert_ne!(as_application(url), url, "it is the superuser's");
+        Self::start_on(url).await
     }
 
-    /// Starts a server on a migrated database without users.
+    /// Starts a server on a migrated database without users. For the URL of the superuser it runs
+    /// as the application's role, else as whoever the URL names.
     pub async fn start_on(database_url: &str) -> Self {
         Self::start_with_admin(database_url, "admin").await
     }
 
     /// Starts a server on a migrated database, and makes an admin of that name first.
     pub async fn start_with_admin(database_url: &str, admin: &str) -> Self {
-        let store = PostgresStore::connect(database_url)
+        let store = PostgresStore::connect(&as_application(database_url))
             .await
             .expect("a connection");
         let store = Arc::new(store);
@@ -73,7 +77,7 @@ impl Server {
             &ports,
             hasher,
             Arc::new(SystemTokens),
-            IdentitySettings::default(),
+            IdentitySettings::new(PasswordPolicy::new(Arc::new(CommonPasswordList), &[])),
         ));
         services
             .identity
@@ -89,6 +93,7 @@ impl Server {
             Arc::clone(&store) as _,
             Arc::new(SystemIds),
             draining.clone(),
+            EdgeConfig::default(),
         );
         let (stop, stopped) = oneshot::channel();
         let stop_notice = async move {
@@ -101,6 +106,7 @@ impl Server {
             router,
             draining,
             stop_notice,
+            Transport::default(),
         ));
         let anonymous = Client::anonymous(address);
         let admin = anonymous.log_in(admin).await;
@@ -183,7 +189,8 @@ impl Server {
         self.address
     }
 
-    /// The URL of the database, for tests that look behind the server or get in its way.
+    /// The URL that the server was started on, the superuser's, for tests that look behind it or get
+    /// in its way.
     #[must_use]
     pub fn database_url(&self) -> &str {
         &self.database_url
@@ -197,7 +204,7 @@ impl Server {
 
     /// The services that the server uses.
     #[must_use]
-    pub fn services(&self) -> &Services {
+    pub fn services(&self) -> &Arc<Services> {
         &self.services
     }
 
@@ -212,6 +219,13 @@ impl Server {
             None => Ok(()),
         }
     }
+}
+
+/// The URL of the superuser as one of the application's role; any other as it is.
+#[must_use]
+pub fn as_application(url: &str) -> String {
+    let application = format!("postgres://{APPLICATION_ROLE}@");
+    url.replacen("postgres://postgres@", &application, 1)
 }
 
 /// A migrated database of one's own, without users.

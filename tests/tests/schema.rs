@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dcms_domain::access::Origin;
-use dcms_domain::identity::{LogIn, Secret};
+use dcms_domain::identity::{LogIn, Secret, SessionLifetime};
 use dcms_domain::shared::Instant;
 use dcms_local_postgres::throwaway::TestDatabase;
-use dcms_postgres::PostgresStore;
+use dcms_postgres::{ApplicationRole, PostgresStore};
 use dcms_seed::{DEV_PASSWORD, USERNAMES};
 use dcms_server::config::Environment;
-use dcms_tests::{Server, fresh_database, rows};
+use dcms_tests::{Server, as_application, fresh_database, rows};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -59,7 +59,8 @@ async fn reset(url: &str, now: Instant) {
     let store = PostgresStore::connect(url).await.unwrap();
     store.reset_schema().await.unwrap();
     store.migrate().await.unwrap();
-    dcms_seed::seed(Arc::new(store), now).await.unwrap();
+    let application = PostgresStore::connect(&as_application(url)).await.unwrap();
+    dcms_seed::seed(Arc::new(application), now).await.unwrap();
 }
 
 #[tokio::test]
@@ -111,7 +112,8 @@ struct Seeded {
 impl Seeded {
     async fn on(now: Instant) -> Self {
         let database = fresh_database().await;
-        let store = PostgresStore::connect(database.url()).await.unwrap();
+        let url = as_application(database.url());
+        let store = PostgresStore::connect(&url).await.unwrap();
         dcms_seed::seed(Arc::new(store), now).await.unwrap();
         let parsed = |rows: Vec<String>| -> Vec<Value> {
             rows.iter()
@@ -198,15 +200,19 @@ async fn the_seed_looks_like_a_clinic() {
     }
     assert_all_log_in_for_development_only(&seeded.database).await;
     // Nobody seeds a clinic that has users.
-    let store = PostgresStore::connect(seeded.database.url()).await.unwrap();
+    let url = as_application(seeded.database.url());
+    let store = PostgresStore::connect(&url).await.unwrap();
     assert!(dcms_seed::seed(Arc::new(store), now).await.is_err());
 }
 
 /// In a developer's clinic with the published password, in no other.
 async fn assert_all_log_in_for_development_only(database: &TestDatabase) {
-    let store = PostgresStore::connect(database.url()).await.unwrap();
+    let url = as_application(database.url());
+    let store = PostgresStore::connect(&url).await.unwrap();
     for (env, may) in [(Environment::Dev, true), (Environment::Prod, false)] {
-        let services = dcms_server::services(Arc::new(store.clone()), env).unwrap();
+        let services =
+            dcms_server::services(Arc::new(store.clone()), env, SessionLifetime::default())
+                .unwrap();
         for username in USERNAMES {
             let attempt = LogIn {
                 username: username.to_owned(),
@@ -273,7 +279,15 @@ async fn an_ordinary_role_can_migrate_reset_and_work_through_a_day() {
     let store = PostgresStore::connect(&url).await.unwrap();
     store.reset_schema().await.unwrap();
     store.migrate().await.unwrap();
+    // Alone, and with the application's role beside it.
     work_through_a_day(&Server::start_on(&url).await).await;
+    store.reset_schema().await.unwrap();
+    let role = store.migrate().await.unwrap();
+    assert_eq!(role, ApplicationRole::Granted);
+    let beside = as_application(beside.url());
+    let (server, _) = beside.split_once('@').expect("the application");
+    let (_, rest) = url.split_once('@').expect("the ordinary role");
+    work_through_a_day(&Server::start_on(&format!("{server}@{rest}")).await).await;
 }
 
 /// What a clinic does with a patient, from the register to the paid invoice.

@@ -1,13 +1,12 @@
 //! What the OpenAPI document says of an operation, held before its handler runs: who may call it,
-//! and which query parameters it takes. An operation is closed unless the document opens it.
+//! which query parameters it takes, and how large a body. An operation is closed unless the document opens it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::RequestExt as _;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use dcms_domain::audit::{Entity, Subject};
@@ -17,9 +16,13 @@ use utoipa::openapi::{OpenApi, RefOr};
 use uuid::Uuid;
 
 use crate::extract::{Bearer, Source};
-use crate::openapi::operations_of;
+use crate::json::BodyLimit;
+use crate::openapi::{body_limit_of, operations_of};
 use crate::problem::Problem;
 use crate::router::App;
+
+/// The longest query, in bytes.
+const MAX_QUERY_BYTES: usize = 16 * 1024;
 
 /// The operations that exist, by path template and method.
 pub(crate) type Contract = HashMap<String, HashMap<Method, Terms>>;
@@ -28,6 +31,7 @@ pub(crate) type Contract = HashMap<String, HashMap<Method, Terms>>;
 pub(crate) struct Terms {
     is_public: bool,
     query: Vec<String>,
+    body: BodyLimit,
 }
 
 /// The terms of every operation of the document.
@@ -52,6 +56,7 @@ fn terms_of(operation: &Operation) -> Terms {
             .filter(|parameter| parameter.parameter_in == ParameterIn::Query)
             .map(|parameter| parameter.name.clone())
             .collect(),
+        body: body_limit_of(operation),
     }
 }
 
@@ -93,16 +98,14 @@ pub(crate) async fn enforce(
         ));
     }
     check_query(request.uri().query().unwrap_or_default(), &terms.query)?;
-    let mut response = next.run(request).await;
+    request.extensions_mut().insert(terms.body);
+    let response = next.run(request).await;
     if let Some((actor, operation, subject)) = asks
         && response.extensions().get().is_some_and(Problem::is_refusal)
     {
         let audit = &app.services.audit;
         audit.note_refusal(&actor, &operation, subject);
     }
-    // Answers are about patients, money and tokens: nobody on the way keeps them.
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -119,6 +122,10 @@ fn subject_of(ids: &RawPathParams) -> Option<Subject> {
 }
 
 fn check_query(query: &str, allowed: &[String]) -> Result<(), Problem> {
+    if query.len() > MAX_QUERY_BYTES {
+        let detail = format!("A query must have at most {MAX_QUERY_BYTES} bytes.");
+        return Err(Problem::malformed(detail));
+    }
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -151,6 +158,8 @@ fn decoded(text: &str) -> Result<String, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -177,5 +186,12 @@ mod tests {
         ] {
             assert!(check_query(query, &allowed).is_err(), "{query}");
         }
+    }
+
+    #[test]
+    fn a_query_has_an_end() {
+        let longest = format!("query={}", "x".repeat(MAX_QUERY_BYTES - "query=".len()));
+        assert!(check_query(&longest, &["query".to_owned()]).is_ok());
+        assert!(check_query(&format!("{longest}x"), &["query".to_owned()]).is_err());
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -13,16 +14,37 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method};
 use dcms_domain::shared::{FaultCode, MAX_FAULTS};
 use futures_util::StreamExt as _;
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::problem::{Code, FaultMember, Problem};
+use crate::router::App;
 use crate::wire;
 
-/// The largest body, in bytes.
-pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How many bytes a request's body may have: put into the request by
+/// [`contract::enforce`](crate::contract::enforce).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+impl BodyLimit {
+    /// For bodies that were made here.
+    pub(crate) const NONE: Self = Self(usize::MAX);
+}
+
+impl Default for BodyLimit {
+    /// Enough for every body but those with long notes or many lines, whose operations say so.
+    fn default() -> Self {
+        Self(64 * 1024)
+    }
+}
+
+/// How deep arrays and objects may lie in each other: more than any body needs, and little enough
+/// for whatever walks through them.
+const MAX_DEPTH: usize = 16;
 
 /// The content type of a merge patch, which `PATCH` takes besides plain JSON.
 pub(crate) const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
@@ -49,12 +71,13 @@ pub(crate) use request_bodies;
 /// A request's JSON body.
 pub(crate) struct Json<Content>(pub(crate) Content);
 
-impl<Content: RequestBody, S: Sync> FromRequest<S> for Json<Content> {
+impl<Content: RequestBody> FromRequest<App> for Json<Content> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         require_json(request.method(), request.headers())?;
-        let bytes = read(request.into_body()).await?;
+        let limit = request.extensions().get().copied().unwrap_or_default();
+        let bytes = read(request.into_body(), limit, app.body_timeout).await?;
         decode(&bytes).map(Self)
     }
 }
@@ -79,25 +102,35 @@ fn require_json(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    let mut chunks = body.into_data_stream();
+async fn read(body: Body, limit: BodyLimit, timeout: Duration) -> Result<Vec<u8>, Problem> {
+    let BodyLimit(max_bytes) = limit;
     let mut bytes = Vec::new();
-    let mut too_large = false;
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Problem::malformed("The body ended before its end."))?;
-        // A client that is still sending may never see an answer given now: the rest is read,
-        // for as long as a request may take, and forgotten.
-        too_large |= bytes.len() + chunk.len() > MAX_BODY_BYTES;
-        if too_large {
-            bytes = Vec::new();
-        } else {
-            bytes.extend_from_slice(&chunk);
+    let mut is_too_large = false;
+    let arrival = async {
+        let mut chunks = body.into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| Problem::malformed("The body ended before its end."))?;
+            // A client that is still sending may never see an answer given now: the rest is read,
+            // for as long as a body may take, and forgotten.
+            is_too_large |= bytes.len() + chunk.len() > max_bytes;
+            if is_too_large {
+                bytes = Vec::new();
+            } else {
+                bytes.extend_from_slice(&chunk);
+            }
         }
-    }
-    if too_large {
-        let detail = format!("A body must have at most {MAX_BODY_BYTES} bytes.");
+        Ok(())
+    };
+    let arrived = tokio::time::timeout(timeout, arrival).await;
+    if is_too_large {
+        let detail = format!("The body must have at most {max_bytes} bytes.");
         return Err(Problem::new(Code::PayloadTooLarge, detail));
     }
+    arrived.unwrap_or_else(|_| {
+        let seconds = timeout.as_secs_f64();
+        let detail = format!("The body did not arrive within {seconds} seconds.");
+        Err(Problem::malformed(detail))
+    })?;
     Ok(bytes)
 }
 
@@ -112,17 +145,33 @@ fn decode<Content: RequestBody>(bytes: &[u8]) -> Result<Content, Problem> {
         .map_err(|error| Problem::malformed(format!("The body cannot be understood: {error}")))
 }
 
-/// A JSON value of which no object names a member twice.
+/// A JSON value of which no object names a member twice, and nothing lies too deep.
 struct StrictValue(Value);
 
 impl<'de> Deserialize<'de> for StrictValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        StrictVisitor.deserialize(deserializer).map(Self)
+        StrictVisitor {
+            depth_left: MAX_DEPTH,
+        }
+        .deserialize(deserializer)
+        .map(Self)
     }
 }
 
 #[derive(Clone, Copy)]
-struct StrictVisitor;
+struct StrictVisitor {
+    depth_left: usize,
+}
+
+impl StrictVisitor {
+    /// For what lies in an array or object.
+    fn below<E: de::Error>(self) -> Result<Self, E> {
+        let depth_left = self.depth_left.checked_sub(1);
+        depth_left
+            .map(|depth_left| Self { depth_left })
+            .ok_or_else(|| E::custom(format_args!("nested deeper than {MAX_DEPTH}")))
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for StrictVisitor {
     type Value = Value;
@@ -164,17 +213,19 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let below = self.below()?;
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
+        while let Some(item) = items.next_element_seed(below)? {
             array.push(item);
         }
         Ok(Value::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let below = self.below()?;
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let value = members.next_value_seed(self)?;
+            let value = members.next_value_seed(below)?;
             if object.insert(name, value).is_some() {
                 return Err(A::Error::custom("an object names a member twice"));
             }

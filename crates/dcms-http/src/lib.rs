@@ -8,7 +8,7 @@
 //! - `wire`: how ids, instants, days and names look; the domain knows nothing of JSON.
 //! - `openapi`, `examples`, `docs`: the document, and the page to browse it.
 //! - `rehearsal`: all faults at once, also when parts of a body are missing.
-//! - `middleware`: what every answer has in common.
+//! - `middleware`: what every answer has in common; `edge` and `origin`: what is configured of it.
 
 mod appointments;
 mod audit;
@@ -17,6 +17,7 @@ mod catalog;
 mod clinic;
 mod contract;
 mod docs;
+mod edge;
 mod examples;
 mod extract;
 mod identity;
@@ -24,6 +25,7 @@ mod json;
 mod middleware;
 mod openapi;
 mod operations;
+mod origin;
 mod paging;
 mod patients;
 mod problem;
@@ -32,8 +34,10 @@ mod respond;
 mod router;
 mod wire;
 
+pub use edge::{CorsOrigins, EdgeConfig};
 pub use openapi::{openapi, openapi_json};
 pub use operations::Draining;
+pub use origin::TrustedProxies;
 pub use router::router;
 
 #[cfg(test)]

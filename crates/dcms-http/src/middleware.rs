@@ -1,20 +1,26 @@
-//! What every answer has in common, whatever the handler does: an id, a span, a bound on its time,
-//! and a problem's form when it is no success.
+//! What every answer has in common, whatever the handler does: an id, a span, the headers that keep
+//! browsers and caches in check, a bound on its time, and a problem's form when it is no success.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use dcms_domain::access::Origin;
 use dcms_domain::shared::IdSource;
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use crate::edge::EdgeConfig;
+use crate::origin::{came_over_tls, origin_of};
 use crate::problem::{Code, Problem};
 
 /// The header that names a request.
@@ -23,34 +29,69 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Names the request, watches over it and gives its answer the last touch.
+/// What a page may load that an answer is mistaken for: nothing, and nobody may frame it.
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+
+/// For a year no browser that came over TLS comes without it, here or below this host.
+const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+
+/// Names the request, notes where it comes from, and gives its answer the headers that all have.
 pub(crate) async fn answer(
-    State(ids): State<Arc<dyn IdSource>>,
-    request: Request,
+    State((ids, edge)): State<(Arc<dyn IdSource>, Arc<EdgeConfig>)>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers(), &*ids);
+    let name = request_id.to_str().unwrap_or_default();
     let span = tracing::info_span!(
         "request",
         method = %request.method(),
         route = route_of(&request),
-        request_id = request_id.to_str().unwrap_or_default(),
+        request_id = name,
         status = Empty,
         duration_ms = Empty,
     );
-    let conditional = condition(&request);
-    let response = watched(next.run(request), REQUEST_TIMEOUT)
-        .instrument(span.clone())
-        .await;
-    let mut response = span.in_scope(|| with_problem_body(response, &request_id));
-    if conditional.is_some_and(|tags| is_unmodified(&response, &tags)) {
-        response = not_modified(response);
-    }
+    let origin = origin_of(&request, name, &edge.trusted_proxies);
+    let is_tls = edge.serves_tls || came_over_tls(&request, &edge.trusted_proxies);
+    request.extensions_mut().insert(origin);
+    let mut response = next.run(request).instrument(span.clone()).await;
     span.record("status", response.status().as_u16());
     span.record("duration_ms", started.elapsed().as_secs_f64() * 1000.0);
     span.in_scope(|| tracing::debug!("answered"));
-    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request_id);
+    protect(headers, is_tls);
+    response
+}
+
+fn protect(headers: &mut HeaderMap, is_tls: bool) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Answers are about patients, money and tokens: nobody on the way keeps them.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The page that shows the document has a policy of its own.
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(CONTENT_POLICY);
+    if is_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, TLS_ONLY);
+    }
+}
+
+/// Bounds the time of what follows, makes a problem of what is no success, and leaves out a body
+/// that the client has already.
+pub(crate) async fn settle(request: Request, next: Next) -> Response {
+    let conditional = condition(&request);
+    let origin = request.extensions().get::<Origin>();
+    let request_id = origin.and_then(|origin| origin.request_id.clone());
+    let response = watched(next.run(request), REQUEST_TIMEOUT).await;
+    let response = with_problem_body(response, &request_id.unwrap_or_default());
+    if conditional.is_some_and(|tags| is_unmodified(&response, &tags)) {
+        return not_modified(response);
+    }
     response
 }
 
@@ -90,7 +131,7 @@ async fn watched(answer: impl Future<Output = Response>, timeout: Duration) -> R
 }
 
 /// Whatever is no success leaves as a problem, also what axum refused on its own.
-fn with_problem_body(mut response: Response, request_id: &HeaderValue) -> Response {
+fn with_problem_body(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
@@ -99,7 +140,6 @@ fn with_problem_body(mut response: Response, request_id: &HeaderValue) -> Respon
         }
         None => return response,
     };
-    let request_id = request_id.to_str().unwrap_or_default();
     problem.log(request_id);
     let mut rendered = problem.render(request_id);
     if let Some(allow) = response.headers_mut().remove(ALLOW) {

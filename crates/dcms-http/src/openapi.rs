@@ -27,7 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::examples::{self, Examples};
-use crate::json::MERGE_PATCH_JSON;
+use crate::json::{BodyLimit, MERGE_PATCH_JSON};
 use crate::problem::{Code, FaultMember, PROBLEM_JSON, Problem, ProblemBody};
 use crate::respond::Answer;
 use crate::router::{App, operations};
@@ -38,6 +38,10 @@ pub(crate) const DOCUMENT_PATH: &str = "/openapi.json";
 
 /// The extension in which a handler names the problems that only it has.
 const PROBLEMS: &str = "x-problems";
+
+/// The extension in which an operation says how large its body may be; a handler says so only where
+/// it is not the default.
+const MAX_BODY_BYTES: &str = "x-max-body-bytes";
 
 /// The schemas of resources that count their changes: an answer that is one has an `ETag`.
 const VERSIONED: [&str; 9] = [
@@ -67,7 +71,10 @@ tells why. A path that does not exist is `404 not_found`, a method that a path d
 `405 method_not_allowed`. An unknown field or query parameter, one that is given \
 twice, and an id in a path that is no UUID are refused with `400 malformed_request`. A field that is required and missing or null is a fault of \
 `422 validation_failed`, and so is a name that is none of the known in a body; in a query it is \
-`400 malformed_request`. Bodies have at most 1 MiB, requests 30 seconds.
+`400 malformed_request`. A body has at most as many bytes as `x-max-body-bytes` of its operation \
+says, nests at most 16 deep, and has to arrive within 15 seconds (else `400 malformed_request`); a \
+query has at most 16 KiB, a page 200 items, all headers together 64 KiB, which have to arrive within \
+10 seconds (else the connection is closed). A request takes at most 30 seconds.
 
 The examples of requests are accepted as they stand once their ids are replaced by those of things \
 that exist: `x-example-ids` tells which id stands for what.";
@@ -103,6 +110,16 @@ async fn read_openapi() -> Answer {
         .header(CONTENT_TYPE, "application/json")
         .body(Body::from(json))
         .map_err(|error| Problem::unexpected(error.to_string()))
+}
+
+/// How large the body of an operation may be.
+pub(crate) fn body_limit_of(operation: &Operation) -> BodyLimit {
+    let extensions = operation.extensions.as_ref();
+    extensions
+        .and_then(|extensions| extensions.get(MAX_BODY_BYTES)?.as_u64())
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .map(BodyLimit)
+        .unwrap_or_default()
 }
 
 /// Every operation of a document.
@@ -393,9 +410,12 @@ fn name_of(schema: &RefOr<Schema>) -> Option<&str> {
 }
 
 fn complete_request(method: &Method, operation: &mut Operation, examples: &Examples) {
+    let BodyLimit(max_bytes) = body_limit_of(operation);
     let Some(RefOr::T(body)) = &mut operation.request_body else {
         return;
     };
+    let extensions = operation.extensions.get_or_insert_default();
+    extensions.insert(MAX_BODY_BYTES.to_owned(), max_bytes.into());
     body.required = Some(Required::True);
     for content in body.content.values_mut() {
         if let RefOr::T(content) = content {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dcms_domain::access::Forbidden;
@@ -76,6 +76,7 @@ codes! {
     PaymentExceedsBalance, UNPROCESSABLE_ENTITY,  "payment_exceeds_balance", "The payment exceeds the balance";
     RefundExceedsPayment, UNPROCESSABLE_ENTITY,   "refund_exceeds_payment", "The refund exceeds the payment";
     InvoiceEmpty,         UNPROCESSABLE_ENTITY,   "invoice_empty",          "The invoice has no line";
+    RateLimited,          TOO_MANY_REQUESTS,      "rate_limited",           "Too many tries";
     InternalError,        INTERNAL_SERVER_ERROR,  "internal_error",         "Something went wrong here";
     Unavailable,          SERVICE_UNAVAILABLE,    "unavailable",            "Not available now";
 }
@@ -191,6 +192,8 @@ pub(crate) struct Problem {
     source: Option<Arc<dyn Error + Send + Sync>>,
     /// The request's body with its gaps filled, when gaps are what is wrong with it.
     filled_body: Option<Arc<Value>>,
+    /// In how many seconds it is worth trying again, when that is known.
+    retry_after_seconds: Option<u32>,
 }
 
 impl Problem {
@@ -201,6 +204,7 @@ impl Problem {
             members: Box::default(),
             source: None,
             filled_body: None,
+            retry_after_seconds: None,
         }
     }
 
@@ -322,6 +326,14 @@ impl Problem {
         Self::with_members(Code::AlreadyExists, detail, members)
     }
 
+    fn rate_limited(retry_after_seconds: u32) -> Self {
+        let detail = format!("Too many tries failed. Try again in {retry_after_seconds} seconds.");
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(Code::RateLimited, detail)
+        }
+    }
+
     fn overlap(resource: &'static str) -> Self {
         let members = Members {
             resource: Some(resource),
@@ -398,16 +410,20 @@ impl Problem {
     /// The answer that the client sees.
     pub(crate) fn render(self, request_id: &str) -> Response {
         let status = self.code.status();
+        let retry_after = match self.retry_after_seconds {
+            Some(seconds) => Some(HeaderValue::from(seconds)),
+            None if status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_SECONDS),
+            None => None,
+        };
         let body = self.into_body(request_id);
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        if let Some(retry_after) = retry_after {
+            headers.insert(RETRY_AFTER, retry_after);
         }
         response
     }
@@ -424,6 +440,7 @@ impl Problem {
             Code::InvalidTransition => Self::invalid_transition("completed", Vec::new()),
             Code::AlreadyExists => Self::already_exists("username"),
             Code::PaymentExceedsBalance => Self::exceeds_balance(Cents::new(6300)),
+            Code::RateLimited => Self::rate_limited(8),
             other => Self::of(other),
         };
         let body = problem.into_body("0198f000-0000-7000-8000-0000000000ff");
@@ -544,6 +561,9 @@ impl From<IdentityError> for Problem {
         match error {
             IdentityError::Common(error) => error.into(),
             IdentityError::InvalidCredentials => Self::of(Code::InvalidCredentials),
+            IdentityError::Throttled {
+                retry_after_seconds,
+            } => Self::rate_limited(retry_after_seconds),
             IdentityError::Unauthenticated => Self::of(Code::Unauthenticated),
             IdentityError::NotImpersonable => Self::invalid_field(
                 "",

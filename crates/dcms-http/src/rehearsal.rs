@@ -11,9 +11,10 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use dcms_domain::access::Actor;
+use dcms_domain::access::{Actor, Origin};
 use tower::ServiceExt as _;
 
+use crate::json::BodyLimit;
 use crate::problem::Problem;
 
 /// Completes the faults of a body with gaps.
@@ -27,6 +28,7 @@ pub(crate) async fn complete_faults(
         return next.run(request).await;
     };
     let (method, uri) = (request.method().clone(), request.uri().clone());
+    let origin = request.extensions().get::<Origin>().cloned();
     let conditions: Vec<_> = request
         .headers()
         .get_all(IF_MATCH)
@@ -43,6 +45,11 @@ pub(crate) async fn complete_faults(
     *filled.method_mut() = method;
     *filled.uri_mut() = uri;
     filled.extensions_mut().insert(actor);
+    // Filling gaps may have made the body longer; what it may be was held when it was read.
+    filled.extensions_mut().insert(BodyLimit::NONE);
+    if let Some(origin) = origin {
+        filled.extensions_mut().insert(origin);
+    }
     let headers = filled.headers_mut();
     headers.insert(
         CONTENT_TYPE,

@@ -1,12 +1,15 @@
 //! The router over the in-memory store.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::routing::get;
+use axum::{Extension, Router};
 use dcms_domain::access::Origin;
 use dcms_domain::appointments::Transition;
 use dcms_domain::identity::{LogIn, Secret};
@@ -18,7 +21,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::middleware::X_REQUEST_ID;
-use crate::{Draining, openapi_json, router};
+use crate::router::at_the_edge;
+use crate::{Draining, EdgeConfig, openapi_json, router};
 
 /// The password that the document's examples log in with.
 const EXAMPLE_PASSWORD: &str = "dcms-dev-password";
@@ -63,7 +67,13 @@ impl Server {
         } = clinic;
         let draining = Draining::default();
         Self {
-            router: router(Arc::new(services), store, ids, draining.clone()),
+            router: router(
+                Arc::new(services),
+                store,
+                ids,
+                draining.clone(),
+                EdgeConfig::default(),
+            ),
             draining,
             token: String::new(),
         }
@@ -95,6 +105,14 @@ impl Server {
         }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         self.send_raw(request.body(body).unwrap()).await
+    }
+
+    async fn send_text(&self, path: &str, body: String) -> Answer {
+        let request = Request::post(path)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(body));
+        self.send_raw(request.unwrap()).await
     }
 
     async fn send_raw(&self, request: Request<Body>) -> Answer {
@@ -462,11 +480,17 @@ fn broken(how: fn() -> StoreError) -> Server {
         &ports,
         Arc::new(dcms_domain::testing::FakeHasher),
         Arc::new(dcms_domain::testing::FakeTokens::default()),
-        dcms_domain::identity::IdentitySettings::default(),
+        dcms_domain::testing::identity_settings(),
     );
     let draining = Draining::default();
     Server {
-        router: router(Arc::new(services), store, ids, draining.clone()),
+        router: router(
+            Arc::new(services),
+            store,
+            ids,
+            draining.clone(),
+            EdgeConfig::default(),
+        ),
         draining,
         token: "any".to_owned(),
     }
@@ -774,4 +798,123 @@ fn every_field_and_parameter_has_an_example() {
             assert!(fields > 0, "{}", operation.line);
         }
     }
+}
+
+/// The body limits of all operations that take a body.
+fn body_limits(document: &Value) -> Vec<(String, u64)> {
+    let operations = operations_of(document).into_iter();
+    operations
+        .filter(|operation| !operation.of["requestBody"].is_null())
+        .map(|operation| {
+            let limit = operation.of["x-max-body-bytes"].as_u64().unwrap();
+            (operation.line, limit)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_body_is_held_to_the_limit_of_its_operation() {
+    let document: Value = serde_json::from_str(&openapi_json().unwrap()).unwrap();
+    let limits = body_limits(&document);
+    let mut larger: Vec<_> = limits
+        .iter()
+        .filter(|(_, limit)| *limit != 65_536)
+        .collect();
+    larger.sort();
+    let larger: Vec<_> = larger.iter().map(|(line, _)| line.as_str()).collect();
+    assert_eq!(
+        larger,
+        [
+            "PATCH /api/v1/appointments/{appointment_id}",
+            "PATCH /api/v1/invoices/{invoice_id}",
+            "PATCH /api/v1/patients/{patient_id}",
+            "POST /api/v1/appointments",
+            "POST /api/v1/invoices",
+            "POST /api/v1/patients",
+        ]
+    );
+    let server = Server::open().await.logged_in_as("admin").await;
+    for (line, limit) in limits {
+        let id = |segment: &str| {
+            if segment.starts_with('{') {
+                uuid::Uuid::nil().to_string()
+            } else {
+                segment.to_owned()
+            }
+        };
+        let line = line.split('/').map(id).collect::<Vec<_>>().join("/");
+        let limit = usize::try_from(limit).unwrap();
+        for (bytes, is_too_large) in [(limit, false), (limit + 1, true)] {
+            let (method, path) = line.split_once(' ').unwrap();
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(AUTHORIZATION, format!("Bearer {}", server.token))
+                .header(CONTENT_TYPE, "application/json");
+            let body = Body::from("x".repeat(bytes));
+            let answer = server.send_raw(request.body(body).unwrap()).await;
+            assert_eq!(
+                answer.status == 413,
+                is_too_large,
+                "{line}: {}",
+                answer.text
+            );
+        }
+    }
+}
+
+/// The largest that the domain takes, written as wastefully as JSON allows.
+#[tokio::test]
+async fn the_longest_notes_and_the_most_lines_fit_into_a_body() {
+    let server = Server::open().await.logged_in_as("admin").await;
+    let escaped = |count: usize| "\\ud83e\\uddb7".repeat(count);
+    let patient = format!(
+        r#"{{"first_name": "A", "last_name": "B", "notes": "{}"}}"#,
+        escaped(10_000)
+    );
+    let made = server.send_text("/api/v1/patients", patient).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let line = format!(
+        r#"{{"description": "{}", "unit_price_cents": 1, "qty": 1}}"#,
+        escaped(200)
+    );
+    let invoice = format!(
+        r#"{{"patient_id": {}, "items": [{}]}}"#,
+        made.body["patient_id"],
+        vec![line; 200].join(",")
+    );
+    let made = server.send_text("/api/v1/invoices", invoice).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
+async fn a_handler_knows_where_a_request_comes_from() {
+    let probe = async |Extension(origin): Extension<Origin>| format!("{origin:?}");
+    let edge = EdgeConfig {
+        trusted_proxies: "10.0.0.0/8".parse().unwrap(),
+        ..EdgeConfig::default()
+    };
+    let probing = Router::new().route("/probe", get(probe));
+    let router = at_the_edge(probing, Arc::new(CountingIds::default()), edge);
+    let ask = async |peer: [u8; 4]| {
+        let request = Request::get("/probe")
+            .header(X_REQUEST_ID, "a-name")
+            .header("user-agent", "probe/1")
+            .header("x-forwarded-for", "198.51.100.7")
+            .extension(ConnectInfo(SocketAddr::from((peer, 4711))))
+            .body(Body::empty())
+            .unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    };
+    let origin = |address: [u8; 4]| Origin {
+        address: Some(address.into()),
+        agent: Some("probe/1".to_owned()),
+        request_id: Some("a-name".to_owned()),
+    };
+    let believed = format!("{:?}", origin([198, 51, 100, 7]));
+    assert_eq!(ask([10, 1, 2, 3]).await, believed);
+    let ignored = format!("{:?}", origin([203, 0, 113, 9]));
+    assert_eq!(ask([203, 0, 113, 9]).await, ignored);
 }

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use axum::http::Request;
 use dcms_domain::Services;
-use dcms_domain::identity::IdentitySettings;
 use dcms_domain::shared::Ports;
 use dcms_domain::store::StoreError;
-use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock, MockStore};
-use dcms_http::{Draining, router};
+use dcms_domain::testing::{
+    CountingIds, FakeHasher, FakeTokens, FrozenClock, MockStore, identity_settings,
+};
+use dcms_http::{Draining, EdgeConfig, router};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -49,13 +50,14 @@ async fn an_error_is_logged_once_with_its_causes_and_its_request() {
         access_log: Arc::default(),
     };
     let tokens = Arc::new(FakeTokens::default());
-    let services = Services::new(
-        &ports,
-        Arc::new(FakeHasher),
-        tokens,
-        IdentitySettings::default(),
+    let services = Services::new(&ports, Arc::new(FakeHasher), tokens, identity_settings());
+    let router = router(
+        Arc::new(services),
+        store,
+        ids,
+        Draining::default(),
+        EdgeConfig::default(),
     );
-    let router = router(Arc::new(services), store, ids, Draining::default());
 
     let request = Request::get("/api/v1/patients/0198f000-0000-7000-8000-000000000001?query=meyer")
         .header("authorization", "Bearer any")

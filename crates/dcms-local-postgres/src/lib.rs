@@ -9,7 +9,7 @@
 //!
 //! Everything is in the directory `postgres` of the data directory: `data` (PostgreSQL's own),
 //! `run` (its socket), `postgres.log`, and two lock files. No network port is opened and there is
-//! no password: whoever may enter that directory is the superuser. Where the path is too long for a
+//! no password: whoever may enter that directory is whichever role they name, the superuser too. Where the path is too long for a
 //! socket, the socket is in a private directory `/tmp/dcms-…` that the file `socket-directory` names.
 //!
 //! # Root
@@ -97,6 +97,12 @@ impl LocalPostgres {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         self.server.url(database)
+    }
+
+    /// The URL of a database, as another role; neither need exist.
+    #[must_use]
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        self.server.url_as(role, database)
     }
 
     /// Creates a database unless there is one of that name.

@@ -115,11 +115,17 @@ impl Server {
         self.directory.join("postgres.log")
     }
 
+    /// The URL of a database as the superuser.
+    pub(crate) fn url(&self, database: &str) -> String {
+        self.url_as("postgres", database)
+    }
+
     /// A URL that sqlx and libpq understand. Port and TLS are named so that nobody's `PGPORT` or
     /// `PGSSLMODE` changes them.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub(crate) fn url_as(&self, role: &str, database: &str) -> String {
         format!(
-            "postgres://postgres@localhost:5432/{}?host={}&sslmode=disable",
+            "postgres://{}@localhost:5432/{}?host={}&sslmode=disable",
+            percent_encoded(role, ""),
             percent_encoded(database, ""),
             percent_encoded(&self.socket_directory.to_string_lossy(), "/"),
         )

@@ -31,8 +31,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const LONGEST_TEMPLATE_NAME_IN_BYTES: usize = 50;
 
 /// A database of one test's own. It vanishes with the server, after the test process has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TestDatabase {
+    server: Server,
+    name: String,
     url: String,
 }
 
@@ -41,6 +43,12 @@ impl TestDatabase {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of the database, as another role.
+    #[must_use]
+    pub fn url_as(&self, role: &str) -> String {
+        self.server.url_as(role, &self.name)
     }
 }
 
@@ -94,6 +102,8 @@ where
         .map_err(LocalPostgresError::database(&template))?;
     Ok(TestDatabase {
         url: server.url(&name),
+        server: server.clone(),
+        name,
     })
 }
 
@@ -137,6 +147,12 @@ impl TestCluster {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         self.server.url(database)
+    }
+
+    /// The URL of a database, as another role; neither need exist.
+    #[must_use]
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        self.server.url_as(role, database)
     }
 
     /// Creates a database unless there is one of that name.

@@ -158,7 +158,8 @@ impl AuditRepository for PgSession {
                     session_id uuid, address inet, request_id text, action text, entity text,
                     entity_id uuid, patient_ids uuid[], changes jsonb
                 )
-            ) AS entries",
+            ) AS entries
+            ON CONFLICT (audit_id) DO NOTHING",
             rows,
         )
         .execute(self.connection())

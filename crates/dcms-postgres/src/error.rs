@@ -29,6 +29,9 @@ pub enum SchemaError {
     /// The database cannot be reached, or did not do what was asked.
     #[error("the schema was not reset: {0}")]
     Database(#[from] sqlx::Error),
+    /// The migrations were applied, but the application's role was not given its rights.
+    #[error("the role of the application was not granted its rights: {0}")]
+    Grants(#[source] sqlx::Error),
 }
 
 /// The [`Rule`] that each constraint and each unique index stands for.
@@ -66,13 +69,9 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("login_throttles_pkey", Rule::IdentifierTaken),
     ("login_throttles_kind_known", Rule::ValueRefused),
     ("login_throttles_subject_form", Rule::ValueRefused),
-    ("login_throttles_failures_positive", Rule::ValueRefused),
+    ("login_throttles_failures_not_negative", Rule::ValueRefused),
     ("login_throttles_last_failed_at_sane", Rule::ValueRefused),
     ("login_throttles_blocked_until_sane", Rule::ValueRefused),
-
-    ("known_addresses_pkey", Rule::IdentifierTaken),
-    ("known_addresses_user_id_fkey", Rule::UserUnknown),
-    ("known_addresses_last_used_at_sane", Rule::ValueRefused),
 
     ("audit_log_pkey", Rule::IdentifierTaken),
     ("audit_log_at_sane", Rule::ValueRefused),

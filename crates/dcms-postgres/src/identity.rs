@@ -472,9 +472,26 @@ impl SessionRepository for PgSession {
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE sessions SET revoked_at = $3
-            WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND revoked_at IS NULL",
+            WHERE (user_id = $1 OR impersonator_id = $1) AND session_id IS DISTINCT FROM $2
+                AND revoked_at IS NULL",
             Uuid::from(user_id),
             keep.map(Uuid::from),
+            now,
+        )
+        .execute(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn revoke_impersonations_by(
+        &mut self,
+        user_id: UserId,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE sessions SET revoked_at = $2 WHERE impersonator_id = $1 AND revoked_at IS NULL",
+            Uuid::from(user_id),
             now,
         )
         .execute(self.connection())

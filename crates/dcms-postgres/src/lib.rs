@@ -5,6 +5,7 @@
 //!   uses it and is checked against the migrations when it is compiled (`.sqlx` at the root).
 //! - `error` says what each SQLSTATE and each constraint means.
 //! - `schema` migrates, resets, and compares the database with the migrations of this build.
+//! - `grants` lets the application's role do what `grants.sql` says, and nothing else.
 
 mod appointments;
 mod audit;
@@ -12,11 +13,14 @@ mod billing;
 mod catalog;
 mod clinic;
 mod error;
+mod grants;
 mod identity;
 mod patients;
 mod schema;
 mod session;
 mod store;
+mod throttle;
 
 pub use error::{CONSTRAINTS, ConnectError, SchemaError};
+pub use grants::{APPLICATION_ROLE, ApplicationRole};
 pub use store::PostgresStore;

@@ -7,21 +7,28 @@ use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use crate::error::SchemaError;
+use crate::grants::{self, ApplicationRole, GRANTS};
 use crate::store::PostgresStore;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
 impl PostgresStore {
-    /// Applies the migrations that are missing. When several do so at once, one does it and the
-    /// others wait.
+    /// Applies the migrations that are missing, and lets [`APPLICATION_ROLE`] do what the
+    /// application needs. When several do so at once, one does it and the others wait.
+    ///
+    /// [`APPLICATION_ROLE`]: crate::APPLICATION_ROLE
     ///
     /// # Errors
     /// [`SchemaError::Migration`]; what was applied before the migration that failed stays.
-    pub async fn migrate(&self) -> Result<(), SchemaError> {
+    /// [`SchemaError::Grants`]; then the migrations are applied.
+    pub async fn migrate(&self) -> Result<ApplicationRole, SchemaError> {
         let connection = self.connection_without_timeouts().await?;
-        let result = MIGRATIONS.run(&connection).await;
+        let result = match MIGRATIONS.run(&connection).await {
+            Ok(()) => grants::grant(&connection).await,
+            Err(error) => Err(error.into()),
+        };
         connection.close().await;
-        Ok(result?)
+        result
     }
 
     /// Drops the schema `public` with everything in it, and leaves an empty one. The owner of the
@@ -40,7 +47,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// A short name that changes with every change to the migrations of this build.
+    /// A short name that changes with every change to the migrations and grants of this build.
     #[must_use]
     pub fn migrations_fingerprint() -> String {
         let mut hasher = Sha256::new();
@@ -48,6 +55,7 @@ impl PostgresStore {
             hasher.update(migration.version.to_be_bytes());
             hasher.update(&migration.checksum);
         }
+        hasher.update(GRANTS);
         hasher
             .finalize()
             .iter()

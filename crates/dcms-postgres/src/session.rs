@@ -4,6 +4,7 @@ use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
+use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
 use dcms_domain::store::{Repositories, StoreError, UnitOfWork};
@@ -36,6 +37,10 @@ impl Repositories for PgSession {
     }
 
     fn sessions(&mut self) -> &mut dyn SessionRepository {
+        self
+    }
+
+    fn throttle(&mut self) -> &mut dyn ThrottleRepository {
         self
     }
 

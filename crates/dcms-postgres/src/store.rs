@@ -94,6 +94,10 @@ impl PostgresStore {
         self.pool.close().await;
     }
 
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// A connection of its own, without limits on time, for work on the schema. As a pool, because
     /// futures that borrow a single one for migrations are not `Send`.
     pub(crate) async fn connection_without_timeouts(&self) -> Result<PgPool, sqlx::Error> {

@@ -18,14 +18,14 @@ use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::audit::{AuditAction, AuditEntry, Entity};
 use dcms_domain::catalog::CreateService;
 use dcms_domain::clinic::{ClinicChanges, CreateRoom};
-use dcms_domain::identity::{CreateUser, IdentitySettings, Secret};
+use dcms_domain::identity::{CreateUser, IdentitySettings, PasswordPolicy, Secret};
 use dcms_domain::patients::{ContactType, CreateContact, PatientDetails};
 use dcms_domain::shared::{
     Cents, Change, Clock as _, Expected, IdSource as _, Instant, PageRequest, PatientId, Ports,
     RoomId, ServiceId, UserId, clinic_day,
 };
 use dcms_domain::store::Store;
-use dcms_system::SystemTokens;
+use dcms_system::{CommonPasswordList, SystemTokens};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -116,7 +116,7 @@ impl Seeding {
             &ports,
             Arc::new(SeedHasher::new()?),
             Arc::new(SystemTokens),
-            IdentitySettings::default(),
+            IdentitySettings::new(PasswordPolicy::new(Arc::new(CommonPasswordList), &[])),
         );
         let [admin, others @ ..] = USERNAMES;
         let password = || Secret::new(DEV_PASSWORD.to_owned());

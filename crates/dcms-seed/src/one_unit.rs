@@ -8,6 +8,7 @@ use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
+use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
 use dcms_domain::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
@@ -76,6 +77,10 @@ impl Repositories for Part {
 
     fn sessions(&mut self) -> &mut dyn SessionRepository {
         self.0.sessions()
+    }
+
+    fn throttle(&mut self) -> &mut dyn ThrottleRepository {
+        self.0.throttle()
     }
 
     fn clinic(&mut self) -> &mut dyn ClinicRepository {

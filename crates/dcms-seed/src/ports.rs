@@ -8,7 +8,7 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use async_trait::async_trait;
 use chrono::DateTime;
-use dcms_domain::identity::{HashError, PasswordHash, PasswordHasher, Secret};
+use dcms_domain::identity::{HashError, PasswordHash, PasswordHasher, Secret, Verdict};
 use dcms_domain::shared::{Clock, IdSource, Instant};
 use uuid::{Builder, Uuid};
 
@@ -87,7 +87,7 @@ impl PasswordHasher for SeedHasher {
         &self,
         _password: &Secret,
         _hash: Option<PasswordHash>,
-    ) -> Result<bool, HashError> {
+    ) -> Result<Verdict, HashError> {
         Err(HashError::Failed(
             "nobody logs in while the clinic is made up".into(),
         ))

@@ -9,18 +9,18 @@ use dcms_domain::shared::Clock as _;
 use dcms_system::SystemClock;
 
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{Database, DatabasePlace};
 use crate::services;
 
-/// Applies the migrations that are missing.
+/// Applies the migrations that are missing, and grants the application's role its rights.
 ///
 /// # Errors
-/// When the database cannot be reached or a migration fails.
+/// When the database cannot be reached, or a migration or a grant fails.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let database = Database::open(config).await?;
-    database.store().migrate().await?;
-    println!("The database is up to date.");
-    database.close().await
+    let place = DatabasePlace::find(config).await?;
+    let role = place.migrate().await?;
+    println!("The database is up to date; {role}.");
+    place.leave().await
 }
 
 /// Makes an admin. The password comes from a prompt, or from the first line of standard input when
@@ -31,10 +31,11 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 pub async fn create_admin(config: &Config, username: String) -> anyhow::Result<()> {
     let password = read_password()?;
     let database = Database::open(config).await?;
-    if database.is_managed() {
-        database.store().migrate().await?;
-    }
-    let services = services(Arc::clone(database.store()) as _, config.env)?;
+    let services = services(
+        Arc::clone(database.store()) as _,
+        config.env,
+        config.session_lifetime(),
+    )?;
     let user = services
         .identity
         .create_admin_from_console(username, password)
@@ -64,9 +65,10 @@ fn read_password() -> anyhow::Result<Secret> {
 /// When this is not a developer's run, or the database cannot be reached.
 pub async fn reset(config: &Config) -> anyhow::Result<()> {
     config.require_dev("reset")?;
-    let database = Database::open(config).await?;
-    database.store().reset_schema().await?;
-    database.store().migrate().await?;
+    let place = DatabasePlace::find(config).await?;
+    place.reset_schema().await?;
+    place.migrate().await?;
+    let database = place.connect().await?;
     dcms_seed::seed(Arc::clone(database.store()) as _, SystemClock.now()).await?;
     println!("The database is reset and seeded.");
     database.close().await
@@ -79,7 +81,6 @@ pub async fn reset(config: &Config) -> anyhow::Result<()> {
 pub async fn seed(config: &Config) -> anyhow::Result<()> {
     config.require_dev("seed")?;
     let database = Database::open(config).await?;
-    database.store().migrate().await?;
     dcms_seed::seed(Arc::clone(database.store()) as _, SystemClock.now()).await?;
     println!("The database is seeded.");
     database.close().await

@@ -4,12 +4,16 @@
 //! - [`config`]: what can be configured, and its defaults.
 //! - [`database`]: the PostgreSQL that is configured, or one that is managed here.
 //! - [`serve`]: the server from its start to its end.
+//! - [`connections`]: each of them, within bounds.
+//! - [`tls`]: the certificate, followed as it changes.
 //! - [`admin`]: what is done without the server.
 
 pub mod admin;
 pub mod config;
+pub mod connections;
 pub mod database;
 pub mod serve;
+pub mod tls;
 mod wiring;
 
 use std::process::ExitCode;

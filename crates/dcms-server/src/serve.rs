@@ -11,12 +11,16 @@ use dcms_domain::shared::Clock as _;
 use dcms_domain::store::{NotReady, Store as _};
 use dcms_http::Draining;
 use dcms_system::{SystemClock, SystemIds};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Environment};
-use crate::database::Database;
+use crate::connections::{Connections, Transport};
+use crate::database::{self, Database};
 use crate::services;
+use crate::tls::Tls;
 
 /// How long after SIGTERM connections are still accepted while `/ready` already fails, so that
 /// whoever spreads the load sees it before they are refused.
@@ -31,27 +35,38 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(35);
 /// # Errors
 /// One line that says what is missing and what to do.
 pub async fn serve(config: &Config) -> anyhow::Result<()> {
-    start_logging(config.env);
+    start_logging(config.env)?;
     // From here on signals wait for their turn, so that a PostgreSQL that was started is stopped.
     let stop = StopSignals::register()?;
-    // First, because it is the mistake that is quickest to tell.
+    // First, because these are the mistakes that are quickest to tell.
+    config.require_private_or_tls()?;
+    let tls = config.tls_files()?.map(Tls::load).transpose()?;
     let listener = bind(config.bind_addr).await?;
     let database = Database::open(config).await?;
     prepare(config, &database).await?;
 
-    let services = Arc::new(services(Arc::clone(database.store()) as _, config.env)?);
+    let services = Arc::new(services(
+        Arc::clone(database.store()) as _,
+        config.env,
+        config.session_lifetime(),
+    )?);
     let draining = Draining::default();
     let router = dcms_http::router(
         services,
         Arc::clone(database.store()) as _,
         Arc::new(SystemIds),
         draining.clone(),
+        config.edge(),
     );
+    let transport = Transport {
+        tls,
+        ..Transport::default()
+    };
     if let Err(error) = print_welcome(config, &listener) {
         // Nobody has to read it.
         tracing::warn!(%error, "the welcome was not printed");
     }
-    let served = run(listener, router, draining, stop.notice()).await;
+    let served = run(listener, router, draining, stop.notice(), transport).await;
     let closed = database.close().await;
     served.and(closed)
 }
@@ -62,19 +77,19 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Migrates where nobody else is there to do it, and seeds an empty database of a developer.
+/// Refuses a database that is not migrated, warns of a role that may too much, and seeds an empty
+/// database of a developer.
 async fn prepare(config: &Config, database: &Database) -> anyhow::Result<()> {
     let store = database.store();
-    if config.env == Environment::Dev || database.is_managed() {
-        store.migrate().await?;
-    } else {
-        match store.check_ready().await {
-            Ok(()) => {}
-            Err(NotReady::MigrationsMissing(versions)) => {
-                anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
-            }
-            Err(not_ready) => return Err(not_ready.into()),
+    match store.check_ready().await {
+        Ok(()) => {}
+        Err(NotReady::MigrationsMissing(versions)) => {
+            anyhow::bail!("the database lacks the migrations {versions:?}; run: dcms migrate");
         }
+        Err(not_ready) => return Err(not_ready.into()),
+    }
+    if config.env == Environment::Prod {
+        database::warn_of_needless_powers(store).await?;
     }
     if config.env == Environment::Dev && dcms_seed::is_empty(&**store).await? {
         tracing::info!("seeding the empty database");
@@ -86,34 +101,37 @@ async fn prepare(config: &Config, database: &Database) -> anyhow::Result<()> {
 /// Serves `router` until `stop` gives the notice to leave, then lets the requests in flight finish.
 ///
 /// # Errors
-/// When the listener breaks, or requests in flight did not finish in time.
+/// When requests in flight did not finish in time.
 pub async fn run(
     listener: TcpListener,
     router: Router,
     draining: Draining,
     stop: impl Future<Output = Duration> + Send + 'static,
+    transport: Transport,
 ) -> anyhow::Result<()> {
-    let (stopped, mut stopping) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async move {
+    let shutdown = GracefulShutdown::new();
+    let connections = Connections::new(router, &transport);
+    let notice = async {
         let notice = stop.await;
         draining.begin();
         tracing::info!("stopping: requests in flight may finish");
         tokio::time::sleep(notice).await;
-        // The receiver waits below for as long as the server runs.
-        drop(stopped);
     };
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .into_future();
-    let limit = async {
-        // Resolves when the sender is dropped, above.
-        let _ = (&mut stopping).await;
-        tokio::time::sleep(DRAIN_LIMIT).await;
+    let follow_files = async {
+        match transport.tls {
+            Some(tls) => tls.follow_files().await,
+            None => std::future::pending().await,
+        }
     };
     tokio::select! {
-        ended = server => ended.context("the server stopped"),
-        () = limit => anyhow::bail!("requests in flight did not finish in time"),
+        never = connections.accept(&listener, &shutdown) => match never {},
+        never = follow_files => match never {},
+        () = notice => {}
     }
+    drop(listener);
+    tokio::time::timeout(DRAIN_LIMIT, shutdown.shutdown())
+        .await
+        .context("requests in flight did not finish in time")
 }
 
 /// SIGTERM and SIGINT, from when they are registered on.
@@ -146,8 +164,13 @@ impl StopSignals {
 fn print_welcome(config: &Config, listener: &TcpListener) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "DCMS serves on http://{address}/api/v1")?;
-    writeln!(out, "Documentation:  http://{address}/docs")?;
+    let scheme = if config.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    writeln!(out, "DCMS serves on {scheme}://{address}/api/v1")?;
+    writeln!(out, "Documentation:  {scheme}://{address}/docs")?;
     if config.env == Environment::Dev {
         let users = dcms_seed::USERNAMES.join(", ");
         writeln!(
@@ -159,10 +182,17 @@ fn print_welcome(config: &Config, listener: &TcpListener) -> std::io::Result<()>
     Ok(())
 }
 
-fn start_logging(env: Environment) {
+fn start_logging(env: Environment) -> anyhow::Result<()> {
     // PostgreSQL's notices are about the schema being as it should be already.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx::postgres::notice=warn"));
+    let directives = std::env::var(EnvFilter::DEFAULT_ENV)
+        .unwrap_or_else(|_| "info,sqlx::postgres::notice=warn".to_owned());
+    let filter = EnvFilter::try_new(&directives)
+        .with_context(|| format!("RUST_LOG is not a filter of logs: {directives:?}"))?;
+    // What a panic says may hold anything, a patient's name even.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a thread panicked");
+    }));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -170,4 +200,5 @@ fn start_logging(env: Environment) {
         Environment::Dev => logs.with_ansi(std::io::stderr().is_terminal()).init(),
         Environment::Prod => logs.json().init(),
     }
+    Ok(())
 }

@@ -1,20 +1,24 @@
 //! The programs themselves: started, asked, stopped, and started wrongly.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use dcms_local_postgres::throwaway;
-use dcms_postgres::PostgresStore;
+use dcms_local_postgres::LocalPostgres;
+use dcms_local_postgres::throwaway::{self, TestDatabase};
+use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
 use serde_json::{Value, json};
+use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection};
 
 const PASSWORD: &str = "a password for tests";
 
 /// A migrated database without users.
-async fn database() -> String {
+async fn database() -> TestDatabase {
     let fingerprint = PostgresStore::migrations_fingerprint();
     let migrate = async |url: &str| -> anyhow::Result<()> {
         let store = PostgresStore::connect(url).await?;
@@ -23,11 +27,18 @@ async fn database() -> String {
         Ok(())
     };
     let template = format!("dcms_{fingerprint:.16}");
-    throwaway::database(&template, migrate)
-        .await
-        .unwrap()
-        .url()
-        .to_owned()
+    throwaway::database(&template, migrate).await.unwrap()
+}
+
+/// A database with nothing in it.
+async fn empty_database() -> TestDatabase {
+    let nothing = async |_: &str| -> anyhow::Result<()> { Ok(()) };
+    throwaway::database("empty", nothing).await.unwrap()
+}
+
+/// The URL that a program is to serve with.
+fn application(database: &TestDatabase) -> String {
+    database.url_as(APPLICATION_ROLE)
 }
 
 /// One of the programs, with nothing in its environment but what is given.
@@ -69,15 +80,16 @@ fn create_admin(url: &str, password: &str) -> Output {
 struct Running {
     child: Child,
     address: String,
+    // Kept open: a program notices when nobody reads what it prints.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Running {
     fn start(environment: &[(&str, &str)]) -> Self {
         let mut child = dcms(&["serve"], environment).spawn().unwrap();
         let mut first_line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut first_line)
-            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut first_line).unwrap();
         let address = first_line
             .split_once("http://")
             .and_then(|(_, rest)| rest.split_once('/'))
@@ -85,7 +97,19 @@ impl Running {
         Self {
             child,
             address: address.unwrap_or_else(|| panic!("no address in {first_line:?}")),
+            _output: output,
         }
+    }
+
+    /// Stops it, and gives what it logged about anything but stopping.
+    fn log_after_the_end(&mut self) -> String {
+        self.terminate();
+        assert!(self.child.wait().unwrap().success());
+        let mut log = String::new();
+        let mut error = self.child.stderr.take().unwrap();
+        error.read_to_string(&mut log).unwrap();
+        let lines = log.split_inclusive('\n');
+        lines.filter(|line| !line.contains("stopping:")).collect()
     }
 
     fn terminate(&self) {
@@ -117,7 +141,8 @@ async fn log_in(server: &Running, password: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn an_admin_made_at_the_console_can_log_in() {
-    let url = database().await;
+    let database = database().await;
+    let url = application(&database);
     let output = create_admin(&url, PASSWORD);
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -134,13 +159,18 @@ async fn an_admin_made_at_the_console_can_log_in() {
 
 #[tokio::test]
 async fn production_refuses_the_published_password() {
-    let url = database().await;
+    let database = database().await;
+    let url = application(&database);
     let output = create_admin(&url, dcms_seed::DEV_PASSWORD);
     assert_refused(&output, &["/password", "published default"]);
 
     let mut made_by_developer = dcms(
         &["admin", "create", "alice"],
-        &[("DATABASE_URL", &url), ("ENV", "dev")],
+        &[
+            ("DATABASE_URL", &url),
+            ("OWNER_DATABASE_URL", database.url()),
+            ("ENV", "dev"),
+        ],
     )
     .spawn()
     .unwrap();
@@ -162,9 +192,10 @@ async fn production_refuses_the_published_password() {
 
 #[tokio::test]
 async fn production_seeds_nothing() {
-    let url = database().await;
+    let database = database().await;
+    let url = application(&database);
     let server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
-    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
     let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
         .fetch_one(&mut connection)
         .await
@@ -177,13 +208,14 @@ async fn production_seeds_nothing() {
 /// its answer, the program ends well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_flight_is_finished_before_the_end() {
-    let url = database().await;
+    let database = database().await;
+    let url = application(&database);
     assert!(create_admin(&url, PASSWORD).status.success());
     let mut server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
     let (_, body) = log_in(&server, PASSWORD).await;
     let token = body["access_token"].as_str().unwrap().to_owned();
 
-    let mut blocker = PgConnection::connect(&url).await.unwrap();
+    let mut blocker = PgConnection::connect(database.url()).await.unwrap();
     let mut holding = blocker.begin().await.unwrap();
     sqlx::query("SELECT * FROM clinic_settings FOR UPDATE")
         .execute(&mut *holding)
@@ -196,7 +228,7 @@ async fn a_request_in_flight_is_finished_before_the_end() {
             .json(&json!({"clinic_name": "Renamed"}))
             .send(),
     );
-    wait_until_somebody_waits_for_a_lock(&url).await;
+    wait_until_somebody_waits_for_a_lock(database.url()).await;
 
     server.terminate();
     let draining = wait_until_not_ready(&server.address).await;
@@ -269,10 +301,114 @@ async fn reset_and_seed_refuse_outside_of_development() {
 }
 
 #[tokio::test]
+async fn the_owner_migrates_and_the_application_serves() {
+    // Another database's migration has made the role.
+    database().await;
+    let database = empty_database().await;
+    let application = application(&database);
+    let serving = [
+        ("DATABASE_URL", application.as_str()),
+        ("BIND_ADDR", "127.0.0.1:0"),
+    ];
+    let output = dcms(&["serve"], &serving).output().unwrap();
+    assert_refused(&output, &["dcms migrate"]);
+    // Only who owns the database can.
+    let output = dcms(&["migrate"], &serving).output().unwrap();
+    assert_refused(&output, &["permission denied"]);
+
+    let owning = [("OWNER_DATABASE_URL", database.url())];
+    let output = dcms(&["migrate"], &owning).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(printed.contains("the role dcms_app may do"), "{printed}");
+    let output = dcms(&["serve"], &owning).output().unwrap();
+    assert_refused(&output, &["DATABASE_URL", "only for migrating"]);
+
+    let mut server = Running::start(&serving);
+    assert_eq!(server.log_after_the_end(), "");
+}
+
+#[tokio::test]
+async fn serving_with_too_many_rights_is_warned_of_in_one_line() {
+    let database = database().await;
+    let environment = [
+        ("DATABASE_URL", database.url()),
+        ("BIND_ADDR", "127.0.0.1:0"),
+    ];
+    let mut server = Running::start(&environment);
+    let log = server.log_after_the_end();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    for word in [
+        "WARN",
+        "is a superuser",
+        "owns tables",
+        "OWNER_DATABASE_URL",
+    ] {
+        assert!(log.contains(word), "no {word:?} in: {log}");
+    }
+}
+
+/// Who is connected to the managed PostgreSQL's database as the program.
+async fn roles_of_programs(url: &str) -> Vec<String> {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query_scalar(
+        "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name = 'dcms'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_managed_database_of_an_earlier_version_gets_the_role_and_keeps_its_data() {
+    let directory = tempfile::Builder::new()
+        .prefix("dcms-test-")
+        .permissions(std::fs::Permissions::from_mode(0o711))
+        .tempdir_in("/var/tmp")
+        .unwrap();
+    let postgres = LocalPostgres::start(directory.path()).await.unwrap();
+    postgres.ensure_database("dcms").await.unwrap();
+    let url = postgres.url("dcms");
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
+    Migrator::new(Path::new(migrations))
+        .await
+        .unwrap()
+        .run(&mut connection)
+        .await
+        .unwrap();
+    sqlx::raw_sql("UPDATE clinic_settings SET clinic_name = 'Kept'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+
+    let data_dir = directory.path().to_str().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let environment = [
+        ("DATA_DIR", data_dir),
+        ("BIND_ADDR", "127.0.0.1:0"),
+        ("PATH", &path),
+    ];
+    let mut server = Running::start(&environment);
+    let ready = reqwest::get(format!("{}/ready", server.address));
+    assert_eq!(ready.await.unwrap().status(), 200);
+    assert_eq!(roles_of_programs(&url).await, [APPLICATION_ROLE]);
+    let name: String = sqlx::query_scalar("SELECT clinic_name FROM clinic_settings")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(name, "Kept");
+    assert_eq!(server.log_after_the_end(), "");
+    postgres.leave().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_database_without_migrations_is_refused_in_production() {
-    let empty = throwaway::database("empty", async |_: &str| -> anyhow::Result<()> { Ok(()) });
-    let url = empty.await.unwrap().url().to_owned();
-    let environment = [("DATABASE_URL", url.as_str()), ("BIND_ADDR", "127.0.0.1:0")];
+    let database = empty_database().await;
+    let environment = [
+        ("DATABASE_URL", database.url()),
+        ("BIND_ADDR", "127.0.0.1:0"),
+    ];
     let output = dcms(&["serve"], &environment).output().unwrap();
     assert_refused(&output, &["dcms migrate"]);
     assert!(
@@ -283,4 +419,70 @@ async fn a_database_without_migrations_is_refused_in_production() {
             .success()
     );
     drop(Running::start(&environment));
+}
+
+#[tokio::test]
+async fn plain_http_on_a_network_is_refused() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080"] {
+        let output = dcms(&["serve"], &[("BIND_ADDR", address)])
+            .output()
+            .unwrap();
+        let ways_out = ["TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES", "PRIVATE_NETWORK"];
+        assert_refused(&output, &[&["BIND_ADDR", address], &ways_out[..]].concat());
+    }
+}
+
+#[tokio::test]
+async fn plain_http_on_a_network_is_served_when_it_is_said_to_be_safe() {
+    let database = database().await;
+    for said in [
+        ("PRIVATE_NETWORK", "true"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+    ] {
+        let environment = [
+            ("DATABASE_URL", database.url()),
+            ("BIND_ADDR", "0.0.0.0:0"),
+            said,
+        ];
+        drop(Running::start(&environment));
+    }
+}
+
+#[tokio::test]
+async fn half_of_a_certificate_or_a_wrong_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let nonsense = folder.path().join("nonsense.pem");
+    std::fs::write(&nonsense, "nonsense").unwrap();
+    let nonsense = nonsense.to_str().unwrap();
+    let missing = folder.path().join("missing.pem");
+    let missing = missing.to_str().unwrap();
+    for (environment, words) in [
+        (vec![("TLS_CERT", nonsense)], vec!["TLS_CERT", "TLS_KEY"]),
+        (vec![("TLS_KEY", nonsense)], vec!["TLS_CERT", "TLS_KEY"]),
+        (
+            vec![("TLS_CERT", missing), ("TLS_KEY", nonsense)],
+            vec!["TLS_CERT", missing],
+        ),
+        (
+            vec![("TLS_CERT", nonsense), ("TLS_KEY", nonsense)],
+            vec!["TLS_CERT", nonsense],
+        ),
+    ] {
+        let output = dcms(&["serve"], &environment).output().unwrap();
+        assert_refused(&output, &words);
+    }
+}
+
+#[tokio::test]
+async fn proxies_and_origins_that_are_none_are_refused() {
+    for (variable, value) in [
+        ("TRUSTED_PROXIES", "proxy.example"),
+        ("CORS_ORIGINS", "https://desk.example.org/app"),
+        ("CORS_ORIGINS", "*"),
+        ("PRIVATE_NETWORK", "perhaps"),
+    ] {
+        let output = dcms(&["serve"], &[(variable, value)]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(value), "{error}");
+    }
 }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
+use argon2::password_hash::phc;
 use argon2::password_hash::{self, PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
-use dcms_domain::identity::{HashError, PasswordHash, PasswordHasher, Secret};
+use dcms_domain::identity::{HashError, PasswordHash, PasswordHasher, Secret, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// OWASP's parameters for Argon2id: 19 MiB, two passes, one lane.
@@ -83,14 +84,14 @@ impl PasswordHasher for Argon2Hasher {
         &self,
         password: &Secret,
         stored: Option<PasswordHash>,
-    ) -> Result<bool, HashError> {
+    ) -> Result<Verdict, HashError> {
         let password = password.clone();
         let is_known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobodys_hash.clone());
-        let matches = self
+        let verdict = self
             .on_a_core(move |argon2| verify(argon2, &password, &stored))
             .await?;
-        Ok(matches && is_known)
+        Ok(if is_known { verdict } else { Verdict::Wrong })
     }
 }
 
@@ -105,12 +106,25 @@ fn verify(
     argon2: &Argon2<'_>,
     password: &Secret,
     stored: &PasswordHash,
-) -> Result<bool, HashError> {
-    match argon2.verify_password(password.expose().as_bytes(), stored.as_str()) {
-        Ok(()) => Ok(true),
-        Err(password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(HashError::Failed(Box::new(error))),
+) -> Result<Verdict, HashError> {
+    let failed = |error| HashError::Failed(Box::new(error));
+    let stored = phc::PasswordHash::new(stored.as_str())
+        .map_err(|error| HashError::Failed(Box::new(error)))?;
+    match argon2.verify_password(password.expose().as_bytes(), &stored) {
+        Ok(()) if is_weak(argon2, &stored).map_err(failed)? => Ok(Verdict::RightButWeak),
+        Ok(()) => Ok(Verdict::Right),
+        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
+        Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether a hash was made with less of anything than today's are.
+fn is_weak(argon2: &Argon2<'_>, stored: &phc::PasswordHash) -> Result<bool, password_hash::Error> {
+    let (then, today) = (Params::try_from(stored)?, argon2.params());
+    Ok(stored.algorithm != ARGON2ID_IDENT
+        || stored.version < Some(Version::V0x13.into())
+        || then.m_cost() < today.m_cost()
+        || then.t_cost() < today.t_cost())
 }
 
 #[cfg(test)]
@@ -133,24 +147,69 @@ mod tests {
                 .as_str()
                 .starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
         );
-        assert!(
-            hasher
-                .verify(&secret("a long enough password"), Some(stored.clone()))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !hasher
-                .verify(&secret("another password"), Some(stored))
-                .await
-                .unwrap()
-        );
+        for (password, expected) in [
+            ("a long enough password", Verdict::Right),
+            ("another password", Verdict::Wrong),
+        ] {
+            let password = secret(password);
+            let verdict = hasher.verify(&password, Some(stored.clone())).await;
+            assert_eq!(verdict.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_weak_when_less_of_anything_went_into_it() {
+        let today = Argon2Hasher::with_cost(16, 2).unwrap();
+        let password = secret("a long enough password");
+        let other = secret("another password");
+        for (memory_kib, passes, expected) in [
+            (8, 2, Verdict::RightButWeak),
+            (16, 1, Verdict::RightButWeak),
+            (64, 1, Verdict::RightButWeak),
+            (16, 2, Verdict::Right),
+            (16, 3, Verdict::Right),
+            (32, 2, Verdict::Right),
+        ] {
+            let then = Argon2Hasher::with_cost(memory_kib, passes).unwrap();
+            let stored = then.hash(&password).await.unwrap();
+            let verdict = today.verify(&password, Some(stored.clone())).await.unwrap();
+            assert_eq!(verdict, expected, "{memory_kib} KiB, {passes} passes");
+            let verdict = today.verify(&other, Some(stored)).await.unwrap();
+            assert_eq!(verdict, Verdict::Wrong);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_kind_of_argon2_is_weak() {
+        let params = Params::new(32, 3, 1, None).unwrap();
+        let password = secret("a long enough password");
+        let today = Argon2Hasher::with_cost(16, 2).unwrap();
+        for (algorithm, version) in [
+            (Algorithm::Argon2i, Version::V0x13),
+            (Algorithm::Argon2id, Version::V0x10),
+        ] {
+            let stored = hash(&Argon2::new(algorithm, version, params.clone()), &password);
+            let verdict = today.verify(&password, Some(stored.unwrap())).await;
+            assert_eq!(verdict.unwrap(), Verdict::RightButWeak);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_costs_what_a_hash_of_today_costs() {
+        let hasher = Argon2Hasher::new().unwrap();
+        let stored = hasher.hash(&secret("a password")).await.unwrap();
+        let effort = |hash: &PasswordHash| {
+            let parsed = phc::PasswordHash::new(hash.as_str()).unwrap();
+            (parsed.algorithm, parsed.version, parsed.params)
+        };
+        assert_eq!(effort(&hasher.nobodys_hash), effort(&stored));
     }
 
     #[tokio::test]
     async fn nobody_matches_nothing() {
         let hasher = Argon2Hasher::with_cost(8, 1).unwrap();
-        assert!(!hasher.verify(&secret(""), None).await.unwrap());
+        let verdict = hasher.verify(&secret(""), None).await.unwrap();
+        assert_eq!(verdict, Verdict::Wrong);
     }
 
     #[tokio::test]

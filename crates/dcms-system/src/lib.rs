@@ -1,7 +1,8 @@
-//! What the domain asks of the machine it runs on: the time, fresh ids, random tokens, and a
-//! password hash that is expensive on purpose.
+//! What the domain asks of the machine it runs on: the time, fresh ids, random tokens, a
+//! password hash that is expensive on purpose, and the passwords that everybody has.
 
 mod argon2_hasher;
+mod common_password_list;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use argon2_hasher::Argon2Hasher;
+pub use common_password_list::CommonPasswordList;
 
 /// The machine's clock.
 pub struct SystemClock;

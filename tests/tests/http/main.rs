@@ -9,6 +9,7 @@ mod clinic;
 mod concurrency;
 mod conventions;
 mod day;
+mod edge;
 mod hostile;
 mod identity;
 mod invoices;

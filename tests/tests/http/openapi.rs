@@ -7,7 +7,7 @@ use dcms_domain::shared::Clock as _;
 use dcms_postgres::PostgresStore;
 use dcms_seed::DEV_PASSWORD;
 use dcms_system::SystemClock;
-use dcms_tests::{Answer, Client, Server, fresh_database};
+use dcms_tests::{Answer, Client, Server, as_application, fresh_database};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -295,7 +295,9 @@ fn name_in_world(name: &str, path: &str) -> &'static str {
 #[tokio::test]
 async fn every_example_of_a_request_is_accepted() {
     let database = fresh_database().await;
-    let store = PostgresStore::connect(database.url()).await.unwrap();
+    let store = PostgresStore::connect(&as_application(database.url()))
+        .await
+        .unwrap();
     let seeded = dcms_seed::seed(Arc::new(store), SystemClock.now()).await;
     seeded.expect("the clinic of the examples");
     let server = Server::start_with_admin(database.url(), "reader").await;

@@ -77,8 +77,8 @@ impl AccessLog {
             if lost > 0 {
                 let subject = Subject::list(Entity::AuditLog);
                 let count = i64::try_from(lost).unwrap_or(i64::MAX);
-                let loss = ports.audit_anonymous(&Origin::default(), AuditAction::Lose, subject);
-                batch.push(loss.with("entries", count));
+                let entry = ports.audit_anonymous(&Origin::default(), AuditAction::Lose, subject);
+                batch.push(entry.with("entries", count));
             }
             let noted = batch.len() - usize::from(lost > 0);
             if batch.is_empty() {

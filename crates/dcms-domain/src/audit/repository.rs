@@ -8,7 +8,8 @@ use crate::store::StoreError;
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait AuditRepository: Send {
-    /// Adds entries.
+    /// Adds entries. One whose id is known already is left as it is, so that it can be added again
+    /// when it is not known whether it was.
     async fn append(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError>;
 
     /// The entries that match, the latest first.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::access::{Actor, Origin, Roles};
 use crate::shared::{
@@ -11,10 +12,6 @@ use crate::shared::{
     single_line_text,
 };
 
-/// The fewest characters of a password.
-pub const MIN_PASSWORD_CHARS: usize = 12;
-/// The most characters of a password.
-pub const MAX_PASSWORD_CHARS: usize = 128;
 /// The most live sessions of a user; who logs in once more ends the oldest.
 pub const MAX_SESSIONS: usize = 50;
 /// How long an admin acts as somebody else, in minutes.
@@ -121,6 +118,13 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The secret in Unicode's composed form (NFC): the same password, however the keyboard put
+    /// its letters together. This form is what is measured, hashed and verified.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        Self(self.0.nfc().collect())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -163,13 +167,35 @@ pub trait PasswordHasher: Send + Sync {
     /// A salted hash of the password.
     async fn hash(&self, password: &Secret) -> Result<PasswordHash, HashError>;
 
-    /// Whether the password is the one of the hash; with no hash to compare, `false` after the
-    /// same effort, so that the time does not tell whether a user exists.
+    /// Whether the password is the one of the hash; with no hash to compare, [`Verdict::Wrong`]
+    /// after the effort that a hash of today takes, so that the time does not tell whether a user
+    /// exists. It still tells of a user whose hash is [weak](Verdict::RightButWeak), until they
+    /// log in and are hashed anew.
     async fn verify(
         &self,
         password: &Secret,
         hash: Option<PasswordHash>,
-    ) -> Result<bool, HashError>;
+    ) -> Result<Verdict, HashError>;
+}
+
+/// What a [`PasswordHasher`] says of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is another one.
+    Wrong,
+    /// It is the one.
+    Right,
+    /// It is the one, and its hash was made with less effort than is asked today: time to hash it
+    /// anew, while it is known.
+    RightButWeak,
+}
+
+impl Verdict {
+    /// Whether the password is the one, weakly hashed or not.
+    #[must_use]
+    pub const fn is_right(self) -> bool {
+        matches!(self, Self::Right | Self::RightButWeak)
+    }
 }
 
 /// Why a password was not hashed.
@@ -252,6 +278,12 @@ pub enum IdentityError {
     /// Unknown user, wrong password or disabled user: which of them is not told.
     #[error("the username or the password is wrong")]
     InvalidCredentials,
+    /// Too many tries failed; this one was not looked at.
+    #[error("too many tries to log in")]
+    Throttled {
+        /// In how many seconds one will be; at least 1.
+        retry_after_seconds: u32,
+    },
     /// The token is not that of a live session of an active user.
     #[error("not logged in")]
     Unauthenticated,
@@ -278,28 +310,6 @@ pub(super) fn check_user(user: &mut User, faults: &mut Faults) {
     user.display_name = single_line_text(&user.display_name, 100, "/display_name", faults);
     if user.roles.is_empty() {
         faults.add("/roles", FaultCode::Required, "must name at least one role");
-    }
-}
-
-/// Notes what is wrong with a password that is to be set.
-pub(super) fn check_password(
-    password: &Secret,
-    refused: &[Secret],
-    pointer: &str,
-    faults: &mut Faults,
-) {
-    let chars = password.expose().chars().count();
-    if chars < MIN_PASSWORD_CHARS {
-        let detail = format!("must have at least {MIN_PASSWORD_CHARS} characters");
-        faults.add(pointer, FaultCode::TooShort, detail);
-    }
-    if chars > MAX_PASSWORD_CHARS {
-        let detail = format!("must have at most {MAX_PASSWORD_CHARS} characters");
-        faults.add(pointer, FaultCode::TooLong, detail);
-    }
-    if refused.contains(password) {
-        let detail = "is a published default; choose another";
-        faults.add(pointer, FaultCode::NotAvailable, detail);
     }
 }
 
@@ -338,11 +348,14 @@ pub struct LiveSession {
 }
 
 impl LiveSession {
-    /// Who acts in it, when it counts at that moment.
-    pub(super) fn actor(&self, live: LiveAt, origin: Origin) -> Option<Actor> {
-        let counts =
-            self.may_act && live.now < self.expires_at && live.seen_after < self.last_seen_at;
-        counts.then_some(Actor {
+    /// Whether it counts at that moment.
+    pub(super) fn counts(&self, live: LiveAt) -> bool {
+        self.may_act && live.now < self.expires_at && live.seen_after < self.last_seen_at
+    }
+
+    /// Who acts in it.
+    pub(super) const fn actor(&self, origin: Origin) -> Actor {
+        Actor {
             user_id: self.user_id,
             session_id: self.session_id,
             roles: self.roles,
@@ -350,6 +363,6 @@ impl LiveSession {
             must_change_password: self.must_change_password && self.impersonator_id.is_none(),
             impersonator_id: self.impersonator_id,
             origin,
-        })
+        }
     }
 }

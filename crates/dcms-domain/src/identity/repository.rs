@@ -95,11 +95,18 @@ pub trait SessionRepository: Send {
         live: LiveAt,
     ) -> Result<Option<Session>, StoreError>;
 
-    /// Ends a user's sessions, all but `keep`.
+    /// Ends a user's sessions, all but `keep`, and those in which they act as somebody else.
     async fn revoke_all(
         &mut self,
         user_id: UserId,
         keep: Option<SessionId>,
+        now: Instant,
+    ) -> Result<(), StoreError>;
+
+    /// Ends the sessions in which a user acts as somebody else.
+    async fn revoke_impersonations_by(
+        &mut self,
+        user_id: UserId,
         now: Instant,
     ) -> Result<(), StoreError>;
 
@@ -112,9 +119,11 @@ pub trait SessionRepository: Send {
         live: LiveAt,
     ) -> Result<(), StoreError>;
 
-    /// Notes when sessions were last seen; never earlier than what is known.
+    /// Notes when sessions were last seen; never earlier than what is known. Outside of a unit of
+    /// work it stands at once.
     async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError>;
 
-    /// Forgets at most `limit` sessions that expired before `before`.
+    /// Forgets at most `limit` sessions that expired before `before`. Outside of a unit of work it
+    /// stands at once.
     async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError>;
 }

@@ -3,26 +3,40 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::model::{check_password, check_user};
+use super::model::check_user;
+use super::session_cache::{KnownSession, SessionCache};
+use super::throttle::{self, Admission, Admitted, Subject as ThrottledSubject};
 use super::{
-    CreateUser, IMPERSONATION_MINUTES, IdentityError, LogIn, LoggedIn, MAX_SESSIONS, Me,
-    PasswordHash, PasswordHasher, Secret, Session, SessionLifetime, TokenSource, User, UserChanges,
+    CreateUser, IMPERSONATION_MINUTES, IdentityError, LiveSession, LogIn, LoggedIn, MAX_SESSIONS,
+    Me, PasswordHash, PasswordHasher, PasswordPolicy, Secret, Session, SessionLifetime, TokenHash,
+    TokenSource, User, UserChanges, Verdict,
 };
 use crate::access::{Actor, Origin, Permission, Role, Roles};
 use crate::audit::{AuditAction, AuditEntry, Audited as _, Entity, Subject, created};
 use crate::shared::{
-    CommonError, Expected, Faults, Page, PageRequest, Ports, SessionId, UserId, Version,
+    CommonError, Expected, Faults, Instant, Page, PageRequest, Ports, SessionId, UserId, Version,
     in_version, single_line_text,
 };
-use crate::store::retry_conflicts;
+use crate::store::{Store, StoreError, retry_conflicts};
 
 /// What can be configured about who comes in.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct IdentitySettings {
-    /// Published defaults: passwords that can neither be set nor be logged in with.
-    pub refused_passwords: Vec<Secret>,
+    /// Which passwords are taken.
+    pub passwords: PasswordPolicy,
     /// How long sessions live.
     pub session_lifetime: SessionLifetime,
+}
+
+impl IdentitySettings {
+    /// These passwords, and sessions of the usual length.
+    #[must_use]
+    pub fn new(passwords: PasswordPolicy) -> Self {
+        Self {
+            passwords,
+            session_lifetime: SessionLifetime::default(),
+        }
+    }
 }
 
 /// Users, passwords and sessions.
@@ -31,6 +45,7 @@ pub struct IdentityService {
     hasher: Arc<dyn PasswordHasher>,
     tokens: Arc<dyn TokenSource>,
     settings: IdentitySettings,
+    known_sessions: SessionCache<LiveSession>,
 }
 
 impl IdentityService {
@@ -46,6 +61,7 @@ impl IdentityService {
             ports,
             hasher,
             tokens,
+            known_sessions: SessionCache::new(settings.session_lifetime.idle),
             settings,
         }
     }
@@ -55,7 +71,7 @@ impl IdentityService {
     ///
     /// # Errors
     /// [`IdentityError::InvalidCredentials`] for an unknown user, a wrong password and a disabled
-    /// user alike, after the same effort.
+    /// user alike, after the same effort; [`IdentityError::Throttled`] when too many tries failed.
     pub async fn log_in(
         &self,
         attempt: &LogIn,
@@ -68,33 +84,52 @@ impl IdentityService {
             .map(|name| single_line_text(name, 100, "/device_name", &mut faults));
         faults.into_result()?;
 
-        // The connection goes back to the pool before the slow hashing starts.
-        let found = if attempt.username.contains('\0') {
-            None
-        } else {
-            let mut connection = self.ports.store.connect().await?;
-            connection
-                .users()
-                .find_by_username(&attempt.username.trim().nfc().collect::<String>())
-                .await?
-        };
+        let username = attempt.username.trim().nfc().collect::<String>();
+        let (admission, found) = self.admit(&username, origin).await?;
         let (user, hash) = found.unzip();
-        let matches = self.hasher.verify(&attempt.password, hash.clone()).await?;
         let user_id = user.as_ref().map(|user| user.user_id);
-        let refused = &self.settings.refused_passwords;
+        let admitted = match admission {
+            Admission::Admitted(admitted) => admitted,
+            Admission::Refused {
+                retry_after_seconds,
+            } => {
+                self.note_failed_log_in(user_id, origin);
+                return Err(IdentityError::Throttled {
+                    retry_after_seconds,
+                });
+            }
+        };
+        let password = attempt.password.normalized();
+        let verdict = self.hasher.verify(&password, hash.clone()).await?;
+        let is_published = self.settings.passwords.is_published(&password);
         let verified = user
-            .filter(|user| matches && user.is_active)
-            .filter(|_| !refused.contains(&attempt.password))
+            .filter(|user| verdict.is_right() && user.is_active && !is_published)
             .zip(hash);
         let Some((user, hash)) = verified else {
-            self.note_failed_log_in(user_id, origin);
-            return Err(IdentityError::InvalidCredentials);
+            return Err(self.failed_log_in(user_id, &admitted, origin));
+        };
+        let stronger = if verdict == Verdict::RightButWeak {
+            Some(self.hasher.hash(&password).await?)
+        } else {
+            None
         };
 
         let access_token = self.tokens.new_token();
-        let (user, session) = self
-            .open_session(&user, &hash, device_name, &access_token, origin)
-            .await?;
+        let opening = Opening {
+            user_id: user.user_id,
+            verified: hash,
+            stronger,
+            device_name,
+            token: self.tokens.hash(&access_token),
+            admitted,
+        };
+        let opened = self.open_session(&opening, origin).await;
+        let (user, session) = match opened {
+            Err(IdentityError::InvalidCredentials) => {
+                return Err(self.failed_log_in(user_id, &opening.admitted, origin));
+            }
+            opened => opened?,
+        };
         Ok(LoggedIn {
             access_token,
             session,
@@ -102,19 +137,51 @@ impl IdentityService {
         })
     }
 
+    /// Counts the try, and finds the user of that name. The connection goes back to the pool
+    /// before the slow hashing starts.
+    async fn admit(
+        &self,
+        username: &str,
+        origin: &Origin,
+    ) -> Result<(Admission, Option<(User, PasswordHash)>), IdentityError> {
+        let mut connection = self.ports.store.connect().await?;
+        let now = self.ports.clock.now();
+        let admission =
+            throttle::admit(connection.throttle(), username, origin.address, now).await?;
+        let found = if username.contains('\0') {
+            None
+        } else {
+            connection.users().find_by_username(username).await?
+        };
+        Ok((admission, found))
+    }
+
+    /// Whoever came too early must not learn that the password was looked at.
+    fn failed_log_in(
+        &self,
+        user_id: Option<UserId>,
+        admitted: &Admitted,
+        origin: &Origin,
+    ) -> IdentityError {
+        self.note_failed_log_in(user_id, origin);
+        match admitted.answered_as_refused(self.ports.clock.now()) {
+            Some(retry_after_seconds) => IdentityError::Throttled {
+                retry_after_seconds,
+            },
+            None => IdentityError::InvalidCredentials,
+        }
+    }
+
     async fn open_session(
         &self,
-        user: &User,
-        hash: &PasswordHash,
-        device_name: Option<String>,
-        access_token: &Secret,
+        opening: &Opening,
         origin: &Origin,
     ) -> Result<(User, Session), IdentityError> {
         let now = self.ports.clock.now();
         let session = Session {
             session_id: self.ports.ids.next_id().into(),
-            user_id: user.user_id,
-            device_name,
+            user_id: opening.user_id,
+            device_name: opening.device_name.clone(),
             address: origin.address,
             agent: origin.agent.clone(),
             impersonator_id: None,
@@ -122,7 +189,9 @@ impl IdentityService {
             last_seen_at: now,
             expires_at: now + self.settings.session_lifetime.absolute,
         };
-        let (session, token) = (&session, self.tokens.hash(access_token));
+        let session = &session;
+        // The oldest session may end.
+        let _forgotten = self.forget_all_sessions_when_done();
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             // While the password was checked it may have been changed, and the user disabled.
@@ -130,13 +199,17 @@ impl IdentityService {
                 .users()
                 .lock(session.user_id)
                 .await?
-                .filter(|(user, current)| user.is_active && current == hash)
+                .filter(|(user, current)| user.is_active && *current == opening.verified)
                 .ok_or(IdentityError::InvalidCredentials)?;
+            if let Some(stronger) = &opening.stronger {
+                work.users().set_password(user.user_id, stronger).await?;
+            }
+            opening.admitted.succeeded(work.throttle()).await?;
             let live = self.settings.session_lifetime.at(now);
             work.sessions()
                 .revoke_oldest(user.user_id, MAX_SESSIONS - 1, live)
                 .await?;
-            work.sessions().insert(session, token).await?;
+            work.sessions().insert(session, opening.token).await?;
             let subject = Subject::new(Entity::Session, session.session_id);
             let entry = AuditEntry {
                 actor_id: Some(user.user_id),
@@ -173,6 +246,11 @@ impl IdentityService {
         origin: &Origin,
     ) -> Result<Actor, IdentityError> {
         let token = self.tokens.hash(token);
+        let now = self.ports.clock.now();
+        if let Some(session) = self.known_sessions.lookup(&token, now) {
+            return Ok(session.actor(origin.clone()));
+        }
+        let read = self.known_sessions.begin_read(now);
         let mut connection = self.ports.store.connect().await?;
         let found = connection.sessions().find_by_token(token).await?;
         let Some(session) = found else {
@@ -183,13 +261,73 @@ impl IdentityService {
             }
             return Err(IdentityError::Unauthenticated);
         };
-        let live = self.settings.session_lifetime.at(self.ports.clock.now());
-        session
-            .actor(live, origin.clone())
-            .ok_or(IdentityError::Unauthenticated)
+        if !session.counts(self.settings.session_lifetime.at(now)) {
+            return Err(IdentityError::Unauthenticated);
+        }
+        self.known_sessions.put(read, token, &known(session));
+        Ok(session.actor(origin.clone()))
+    }
+
+    /// Asks `store` whether the sessions that are in use still count, and writes down when they
+    /// were last seen. To be called every [`session_cache::TICK`](super::session_cache::TICK): for
+    /// as long as it is, requests need not ask, and what others changed counts within a second.
+    /// Does nothing when no session is in use.
+    ///
+    /// # Errors
+    /// When the store does not answer; until it does, every request asks it.
+    pub async fn confirm_sessions(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let now = self.ports.clock.now();
+        let confirmation = self.known_sessions.to_confirm(now);
+        if !confirmation.tokens().is_empty() {
+            let mut connection = store.connect().await?;
+            let tokens = confirmation.tokens();
+            let found = connection.sessions().find_by_tokens(tokens).await?;
+            let live = self.settings.session_lifetime.at(now);
+            let counting = found
+                .into_iter()
+                .filter(|(_, session)| session.counts(live));
+            let counting = counting.map(|(token, session)| (token, known(session)));
+            self.known_sessions.confirm(confirmation, counting);
+        }
+        self.write_seen(store, self.known_sessions.touches_due(now))
+            .await
+    }
+
+    /// Writes down when sessions were last seen, also of those that were seen a moment ago: for the
+    /// end of the program.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn write_all_seen(&self, store: &dyn Store) -> Result<(), StoreError> {
+        self.write_seen(store, self.known_sessions.all_touches())
+            .await
+    }
+
+    async fn write_seen(
+        &self,
+        store: &dyn Store,
+        seen: Vec<(SessionId, Instant)>,
+    ) -> Result<(), StoreError> {
+        if !seen.is_empty() {
+            let mut connection = store.connect().await?;
+            connection.sessions().mark_seen(&seen).await?;
+            self.known_sessions.touches_written(&seen);
+        }
+        Ok(())
+    }
+
+    /// Lets no session be trusted once this is dropped, also when nobody waits for the outcome any
+    /// more: what is changed counts from the next request on.
+    fn forget_all_sessions_when_done(&self) -> impl Drop {
+        WhenDone(|| self.known_sessions.forget_all())
+    }
+
+    fn forget_session_when_done(&self, session_id: SessionId) -> impl Drop {
+        WhenDone(move || self.known_sessions.forget_session(session_id))
     }
 
     async fn end_family(&self, session: &Session, origin: &Origin) -> Result<(), IdentityError> {
+        let _forgotten = self.forget_session_when_done(session.session_id);
         retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
             let live = self.settings.session_lifetime.at(self.ports.clock.now());
@@ -257,6 +395,7 @@ impl IdentityService {
         actor.require(Permission::ManageOwnSessions)?;
         let access_token = self.tokens.new_token();
         let (old, new) = (self.tokens.hash(current), self.tokens.hash(&access_token));
+        let _forgotten = self.forget_session_when_done(actor.session_id);
         let (session, user) = retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
             let user = work
@@ -294,23 +433,22 @@ impl IdentityService {
         new: &Secret,
     ) -> Result<(), IdentityError> {
         actor.require(Permission::ChangeOwnPassword)?;
-        let mut faults = Faults::new();
-        check_password(
-            new,
-            &self.settings.refused_passwords,
-            "/new_password",
-            &mut faults,
-        );
-        faults.into_result()?;
-
-        let stored = {
+        let (user, stored) = {
             let mut connection = self.ports.store.connect().await?;
-            connection.users().password(actor.user_id).await?
+            let user = connection.users().get(actor.user_id).await?;
+            let stored = connection.users().password(actor.user_id).await?;
+            (user.ok_or(IdentityError::Unauthenticated)?, stored)
         };
-        if !self.hasher.verify(current, stored.clone()).await? {
+        self.check_password(new, &user.username, "/new_password", Faults::new())
+            .await?;
+        let current = current.normalized();
+        let verdict = self.hasher.verify(&current, stored.clone()).await?;
+        if !verdict.is_right() {
+            self.note_failed_log_in(Some(actor.user_id), &actor.origin);
             return Err(IdentityError::InvalidCredentials);
         }
-        let (stored, hash) = (&stored, &self.hasher.hash(new).await?);
+        let (stored, hash) = (&stored, &self.hasher.hash(&new.normalized()).await?);
+        let _forgotten = self.forget_all_sessions_when_done();
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             // An admin may have reset it while it was checked.
@@ -404,6 +542,7 @@ impl IdentityService {
         expected: &Expected,
     ) -> Result<(), IdentityError> {
         actor.require(Permission::ManageUsers)?;
+        let _forgotten = self.forget_all_sessions_when_done();
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let user = in_version(work.users().get(user_id).await?, expected)?;
@@ -560,6 +699,7 @@ impl IdentityService {
     ) -> Result<User, IdentityError> {
         actor.require(Permission::ManageUsers)?;
         let changes = &changes;
+        let _forgotten = self.forget_all_sessions_when_done();
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let admins = work.users().lock_active_admins().await?;
@@ -574,6 +714,10 @@ impl IdentityService {
             if before.is_active && !user.is_active {
                 work.sessions()
                     .revoke_all(user_id, None, user.updated_at)
+                    .await?;
+            } else if !stays_admin {
+                work.sessions()
+                    .revoke_impersonations_by(user_id, user.updated_at)
                     .await?;
             }
             let change = AuditAction::Change;
@@ -597,16 +741,11 @@ impl IdentityService {
         new: &Secret,
     ) -> Result<(), IdentityError> {
         actor.require(Permission::ManageUsers)?;
-        let mut faults = Faults::new();
-        check_password(
-            new,
-            &self.settings.refused_passwords,
-            "/new_password",
-            &mut faults,
-        );
-        faults.into_result()?;
-        self.user(actor, user_id).await?;
-        let hash = &self.hasher.hash(new).await?;
+        let user = self.user(actor, user_id).await?;
+        self.check_password(new, &user.username, "/new_password", Faults::new())
+            .await?;
+        let hash = &self.hasher.hash(&new.normalized()).await?;
+        let _forgotten = self.forget_all_sessions_when_done();
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let (user, _) = work.users().lock(user_id).await?.unzip();
@@ -620,6 +759,8 @@ impl IdentityService {
             work.users().update(&user).await?;
             work.users().set_password(user_id, hash).await?;
             work.sessions().revoke_all(user_id, None, now).await?;
+            let account = ThrottledSubject::account(&user.username);
+            work.throttle().clear(&account).await?;
             let action = AuditAction::ResetPassword;
             let entry = self.ports.audit_changed(actor, action, &before, &user);
             Ok(work.commit(&entry).await?)
@@ -671,15 +812,10 @@ impl IdentityService {
         };
         let mut faults = Faults::new();
         check_user(&mut user, &mut faults);
-        check_password(
-            &command.password,
-            &self.settings.refused_passwords,
-            "/password",
-            &mut faults,
-        );
-        faults.into_result()?;
+        self.check_password(&command.password, &user.username, "/password", faults)
+            .await?;
 
-        let hash = self.hasher.hash(&command.password).await?;
+        let hash = self.hasher.hash(&command.password.normalized()).await?;
         retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
             work.users().insert(&user, &hash).await?;
@@ -687,6 +823,22 @@ impl IdentityService {
             Ok(user.clone())
         })
         .await
+    }
+
+    /// Adds what is wrong with a password that is to be set to `faults`, and fails when there are
+    /// any.
+    async fn check_password(
+        &self,
+        password: &Secret,
+        username: &str,
+        pointer: &str,
+        mut faults: Faults,
+    ) -> Result<(), IdentityError> {
+        let mut connection = self.ports.store.connect().await?;
+        let clinic_name = connection.clinic().settings().await?.clinic_name;
+        let policy = &self.settings.passwords;
+        policy.check(password, username, &clinic_name, pointer, &mut faults);
+        Ok(faults.into_result()?)
     }
 
     async fn live_sessions(
@@ -706,6 +858,7 @@ impl IdentityService {
         session_id: SessionId,
         user_id: Option<UserId>,
     ) -> Result<(), IdentityError> {
+        let _forgotten = self.forget_session_when_done(session_id);
         retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
             let live = self.settings.session_lifetime.at(self.ports.clock.now());
@@ -718,5 +871,36 @@ impl IdentityService {
             Ok(work.commit(&entry).await?)
         })
         .await
+    }
+}
+
+/// What a session is opened with, once the password was right.
+struct Opening {
+    user_id: UserId,
+    /// The password that was compared with.
+    verified: PasswordHash,
+    /// What is to be stored in its stead, when it was made with less effort than is usual today.
+    stronger: Option<PasswordHash>,
+    device_name: Option<String>,
+    token: TokenHash,
+    admitted: Admitted,
+}
+
+/// Does something when it is dropped.
+struct WhenDone<Deed: Fn()>(Deed);
+
+impl<Deed: Fn()> Drop for WhenDone<Deed> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn known(session: LiveSession) -> KnownSession<LiveSession> {
+    KnownSession {
+        session_id: session.session_id,
+        user_id: session.user_id,
+        ends_at: session.expires_at,
+        last_seen_at: session.last_seen_at,
+        standing: session,
     }
 }

@@ -41,6 +41,25 @@ fn text(
     cleaned
 }
 
+/// The text as it is compared when neither case nor Unicode's many ways to write the same letter
+/// may make a difference. Two spellings that a database takes for the same name fold alike; the
+/// reverse does not hold. Not for showing.
+#[must_use]
+pub fn folded_text(value: &str) -> String {
+    value
+        .nfkc()
+        .flat_map(char::to_lowercase)
+        // There and back again, since only one of the two ways knows that ß is ss and ς is σ.
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        // Some databases make İ a plain i, others keep its dot apart.
+        .filter(|character| *character != COMBINING_DOT_ABOVE)
+        .nfkc()
+        .collect()
+}
+
+const COMBINING_DOT_ABOVE: char = '\u{307}';
+
 /// An e-mail address: something, `@`, a host; no spaces; at most 254 characters. Whether it
 /// receives anything only a message can tell, so no finer grammar is enforced.
 pub fn email_address(value: &str, pointer: &str, faults: &mut Faults) -> String {
@@ -84,4 +103,37 @@ pub(crate) fn search_text(query: Option<String>) -> Result<Option<String>, Fault
     let cleaned = single_line_text(&query, 200, "/query", &mut faults);
     faults.into_result()?;
     Ok(Some(cleaned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_the_same_name_fold_alike() {
+        for (one, other) in [
+            ("Müller", "mu\u{308}LLER"),
+            ("Straße", "STRASSE"),
+            ("STRAẞE", "strasse"),
+            ("Ὀδυσσεύς", "ὈΔΥΣΣΕΎΣ"),
+            ("ＡＤＭＩＮ", "admin"),
+            ("\u{212a}arl", "karl"),
+            ("İvan", "ivan"),
+        ] {
+            assert_eq!(folded_text(one), folded_text(other), "{one} and {other}");
+        }
+        assert_ne!(folded_text("Müller"), folded_text("Muller"));
+    }
+
+    #[test]
+    fn no_letter_has_a_case_that_folds_differently() {
+        for letter in ('\0'..=char::MAX).filter(|letter| letter.is_alphabetic()) {
+            let folded = folded_text(&letter.to_string());
+            let lower: String = letter.to_lowercase().collect();
+            let upper: String = letter.to_uppercase().collect();
+            assert_eq!(folded_text(&lower), folded, "{letter} in lower case");
+            assert_eq!(folded_text(&upper), folded, "{letter} in upper case");
+            assert_eq!(folded_text(&folded), folded, "{letter} folded twice");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
+use crate::identity::throttle::ThrottleRepository;
 use crate::identity::{SessionRepository, UserRepository};
 use crate::patients::PatientRepository;
 use crate::shared::CommonError;
@@ -44,6 +45,8 @@ pub trait Repositories: Send {
     fn users(&mut self) -> &mut dyn UserRepository;
     /// Sessions.
     fn sessions(&mut self) -> &mut dyn SessionRepository;
+    /// Failed log-ins.
+    fn throttle(&mut self) -> &mut dyn ThrottleRepository;
     /// Settings, rooms and doctors.
     fn clinic(&mut self) -> &mut dyn ClinicRepository;
     /// Patients and their contacts.

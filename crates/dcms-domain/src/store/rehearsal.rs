@@ -8,6 +8,7 @@ use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
+use crate::identity::throttle::ThrottleRepository;
 use crate::identity::{SessionRepository, UserRepository};
 use crate::patients::PatientRepository;
 
@@ -56,6 +57,10 @@ impl Repositories for RehearsedUnitOfWork {
 
     fn sessions(&mut self) -> &mut dyn SessionRepository {
         self.0.sessions()
+    }
+
+    fn throttle(&mut self) -> &mut dyn ThrottleRepository {
+        self.0.throttle()
     }
 
     fn clinic(&mut self) -> &mut dyn ClinicRepository {

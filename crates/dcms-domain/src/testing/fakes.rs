@@ -1,13 +1,16 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DurationRound, TimeDelta, TimeZone, Utc};
 use uuid::{Builder, Uuid};
 
-use crate::identity::{HashError, PasswordHash, PasswordHasher, Secret, TokenHash, TokenSource};
-use crate::shared::{Clock, IdSource, Instant};
+use crate::identity::{
+    CommonPasswords, HashError, IdentitySettings, PasswordHash, PasswordHasher, PasswordPolicy,
+    Secret, TokenHash, TokenSource, Verdict,
+};
+use crate::shared::{Clock, IdSource, Instant, folded_text};
 
 /// A clock that stands still until it is moved. Starts on Monday, 2 March 2026, at 9:00 UTC.
 pub struct FrozenClock(Mutex<Instant>);
@@ -65,7 +68,8 @@ impl IdSource for CountingIds {
     }
 }
 
-/// Keeps passwords as they are, behind the prefix that stores expect.
+/// Keeps passwords as they are, behind the prefix that stores expect. `$argon2id$weak$` in the
+/// place of its own prefix is a weak hash.
 #[derive(Default)]
 pub struct FakeHasher;
 
@@ -82,8 +86,25 @@ impl PasswordHasher for FakeHasher {
         &self,
         password: &Secret,
         hash: Option<PasswordHash>,
-    ) -> Result<bool, HashError> {
-        Ok(hash == Some(self.hash(password).await?))
+    ) -> Result<Verdict, HashError> {
+        let weak = PasswordHash::new(format!("$argon2id$weak${}", password.expose()));
+        Ok(if hash == Some(self.hash(password).await?) {
+            Verdict::Right
+        } else if hash == Some(weak) {
+            Verdict::RightButWeak
+        } else {
+            Verdict::Wrong
+        })
+    }
+}
+
+/// Knows one common password: `password1234`.
+#[derive(Default)]
+pub struct FakeCommonPasswords;
+
+impl CommonPasswords for FakeCommonPasswords {
+    fn contains(&self, password: &Secret) -> bool {
+        folded_text(password.expose()) == "password1234"
     }
 }
 
@@ -106,4 +127,11 @@ impl TokenSource for FakeTokens {
         }
         TokenHash(bytes)
     }
+}
+
+/// What tests that are about something else configure: passwords as [`FakeCommonPasswords`] knows
+/// them, none of them published, and sessions of the usual length.
+#[must_use]
+pub fn identity_settings() -> IdentitySettings {
+    IdentitySettings::new(PasswordPolicy::new(Arc::new(FakeCommonPasswords), &[]))
 }

@@ -3,14 +3,16 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::{CountingIds, FakeHasher, FakeTokens, FrozenClock, InMemoryStore};
+use super::{CountingIds, FakeCommonPasswords, FakeHasher, FakeTokens, FrozenClock, InMemoryStore};
 use crate::Services;
 use crate::access::{Actor, Origin, Role, Roles};
 use crate::appointments::{Appointment, BookAppointment};
 use crate::billing::{DraftInvoice, Invoice, NewItem};
 use crate::catalog::{CreateService, Service};
 use crate::clinic::{CreateRoom, Room};
-use crate::identity::{CreateUser, IdentitySettings, LogIn, LoggedIn, Secret, TokenSource};
+use crate::identity::{
+    CreateUser, IdentitySettings, LogIn, LoggedIn, PasswordPolicy, Secret, TokenSource,
+};
 use crate::patients::{Gender, Patient, PatientDetails};
 use crate::shared::{Cents, Clock, Expected, IdSource, Instant, Ports};
 use crate::store::Store;
@@ -264,10 +266,9 @@ fn services(
         ids: Arc::clone(ids) as Arc<dyn IdSource>,
         access_log: Arc::default(),
     };
-    let settings = IdentitySettings {
-        refused_passwords: vec![Secret::new("published default".to_owned())],
-        ..IdentitySettings::default()
-    };
+    let published = [Secret::new("published default".to_owned())];
+    let passwords = PasswordPolicy::new(Arc::new(FakeCommonPasswords), &published);
+    let settings = IdentitySettings::new(passwords);
     Services::new(
         &ports,
         Arc::new(FakeHasher),

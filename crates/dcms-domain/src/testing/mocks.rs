@@ -12,6 +12,7 @@ use crate::billing::{
 };
 use crate::catalog::{MockServiceRepository, ServiceRepository};
 use crate::clinic::{ClinicRepository, MockClinicRepository};
+use crate::identity::throttle::{MockThrottleRepository, ThrottleRepository};
 use crate::identity::{
     MockSessionRepository, MockUserRepository, SessionRepository, UserRepository,
 };
@@ -91,6 +92,7 @@ impl MockStore {
         let mut repositories = MockRepositories {
             users: MockUserRepository::new(),
             sessions: MockSessionRepository::new(),
+            throttle: MockThrottleRepository::new(),
             clinic: MockClinicRepository::new(),
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
@@ -135,6 +137,8 @@ pub struct MockRepositories {
     pub users: MockUserRepository,
     /// See [`Repositories::sessions`].
     pub sessions: MockSessionRepository,
+    /// See [`Repositories::throttle`].
+    pub throttle: MockThrottleRepository,
     /// See [`Repositories::clinic`].
     pub clinic: MockClinicRepository,
     /// See [`Repositories::patients`].
@@ -159,6 +163,9 @@ impl Repositories for MockRepositories {
     }
     fn sessions(&mut self) -> &mut dyn SessionRepository {
         &mut self.sessions
+    }
+    fn throttle(&mut self) -> &mut dyn ThrottleRepository {
+        &mut self.throttle
     }
     fn clinic(&mut self) -> &mut dyn ClinicRepository {
         &mut self.clinic

@@ -11,9 +11,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::TimeDelta;
 use dcms_domain::Services;
-use dcms_domain::identity::IdentitySettings;
-use dcms_domain::shared::Ports;
+use dcms_domain::identity::throttle::{Counted, SubjectKind};
+use dcms_domain::shared::{Clock as _, Ports};
 use dcms_domain::store::{CarriesStoreError, Rule, StoreError};
 use dcms_domain::testing::{
     CountingIds, FakeHasher, FakeTokens, FrozenClock, MockRepositories, MockStore,
@@ -92,7 +93,7 @@ fn services(store: &Arc<MockStore>) -> Services {
         &ports,
         Arc::new(FakeHasher),
         Arc::new(FakeTokens::default()),
-        IdentitySettings::default(),
+        dcms_domain::testing::identity_settings(),
     )
 }
 
@@ -132,6 +133,49 @@ fn whatever_fails_comes_through_and_nothing_is_committed() {
         // It began, asked a port for something, and committed.
         assert!(failing >= 3, "{} only made {failing} calls", write.name);
     }
+}
+
+#[test]
+fn whatever_fails_in_a_try_that_is_not_looked_at_comes_through() {
+    let mut failing = 0;
+    loop {
+        let answers = Calls::failing(Some(failing));
+        let store = MockStore::new(move |ports| {
+            let throttle = &mut ports.throttle;
+            throttle.expect_count().returning(|subject, _| {
+                answers.with(match subject.kind() {
+                    SubjectKind::Pair => None,
+                    SubjectKind::Address => Some(writes::in_time()),
+                    SubjectKind::Account => Some(Counted::Refused {
+                        blocked_until: FrozenClock::default().now() + TimeDelta::seconds(8),
+                    }),
+                })
+            });
+            throttle
+                .expect_take_back()
+                .withf(|subject, _| subject.kind() == SubjectKind::Address)
+                .returning(|_, _| answers.with(()));
+            ports
+                .users
+                .expect_find_by_username()
+                .returning(|_| answers.with(None));
+        });
+        let store = Arc::new(store.on_begin(|| answers.with(())));
+        let services = services(&store);
+        let outcome = block_on(writes::log_in(&services, Samples::get()));
+        assert_eq!(store.begun(), 0, "nothing is written in a unit of work");
+        if answers.asked.load(Ordering::Relaxed) == failing {
+            let expected = "Throttled { retry_after_seconds: 8 }";
+            assert_eq!(outcome, Outcome::Other(expected.to_owned()));
+            break;
+        }
+        assert_eq!(outcome, Outcome::Unavailable, "call {failing}");
+        failing += 1;
+    }
+    assert_eq!(
+        failing, 6,
+        "a connection, three counts, one taken back, the user"
+    );
 }
 
 #[test]

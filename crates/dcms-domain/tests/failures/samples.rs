@@ -16,6 +16,7 @@ pub(crate) struct Samples {
     pub(crate) actor: Actor,
     pub(crate) user: User,
     pub(crate) password: PasswordHash,
+    pub(crate) weak_password: PasswordHash,
     pub(crate) session: Session,
     pub(crate) settings: ClinicSettings,
     pub(crate) room: Room,
@@ -75,6 +76,7 @@ async fn samples() -> Samples {
             .hash(&Secret::new(PASSWORD.to_owned()))
             .await
             .unwrap(),
+        weak_password: PasswordHash::new(format!("$argon2id$weak${PASSWORD}")),
         session,
         settings: services.clinic.settings(admin).await.unwrap(),
         contact: contact.unwrap(),

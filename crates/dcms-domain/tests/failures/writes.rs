@@ -1,6 +1,6 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
-use dcms_domain::access::Origin;
+use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
     Appointment, AppointmentChanges, PartiesStanding, Standing, Status, Transition,
 };
@@ -9,15 +9,16 @@ use dcms_domain::billing::{
 };
 use dcms_domain::catalog::{CreateService, ServiceChanges};
 use dcms_domain::clinic::{ClinicChanges, CreateRoom, RoomChanges};
-use dcms_domain::identity::{CreateUser, IdentityError, LogIn, Secret, UserChanges};
+use dcms_domain::identity::throttle::{Counted, Subject, SubjectKind};
+use dcms_domain::identity::{CreateUser, IdentityError, LogIn, PasswordHash, Secret, UserChanges};
 use dcms_domain::patients::{
     ContactChanges, CreateContact, Gender, PatientChanges, PatientDetails, RegisterNumber,
 };
-use dcms_domain::shared::{Cents, Change, Expected, Page};
-use dcms_domain::testing::{MockRepositories, PASSWORD};
+use dcms_domain::shared::{Cents, Change, Clock as _, Expected, Page};
+use dcms_domain::testing::{FrozenClock, MockRepositories, PASSWORD};
 
 use crate::samples::Samples;
-use crate::{Answers, Write, outcome};
+use crate::{Answers, Call, Write, outcome};
 
 const ANY: Expected = Expected::Any;
 
@@ -45,15 +46,22 @@ fn item() -> NewItem {
 }
 
 fn add_user(ports: &mut MockRepositories, answers: Answers) {
+    read_settings(ports, answers);
     ports
         .users
         .expect_insert()
         .returning(|_, _| answers.with(()));
 }
 
-/// A user is held, changed and given another password, and their sessions end.
+/// A user and the clinic's name are read for the rules of passwords; then the user is held, changed
+/// and given another password, and their sessions end.
 fn set_password(ports: &mut MockRepositories, answers: Answers) {
     let Samples { user, password, .. } = Samples::get();
+    read_settings(ports, answers);
+    ports
+        .users
+        .expect_get()
+        .returning(|_| answers.with(Some(user.clone())));
     ports
         .users
         .expect_lock()
@@ -67,6 +75,83 @@ fn set_password(ports: &mut MockRepositories, answers: Answers) {
         .sessions
         .expect_revoke_all()
         .returning(|_, _, _| answers.with(()));
+}
+
+fn change_user(ports: &mut MockRepositories, answers: Answers) {
+    let Samples { user, actor, .. } = Samples::get();
+    ports
+        .users
+        .expect_lock_active_admins()
+        .returning(|| answers.with(vec![actor.user_id]));
+    ports
+        .users
+        .expect_get()
+        .returning(|_| answers.with(Some(user.clone())));
+    ports.users.expect_update().returning(|_| answers.with(()));
+}
+
+pub(crate) fn in_time() -> Counted {
+    let blocked_until = FrozenClock::default().now();
+    Counted::InTime { blocked_until }
+}
+
+/// A try is counted, and cleared when it succeeds.
+fn count_tries(
+    ports: &mut MockRepositories,
+    answers: Answers,
+    counted: fn(&Subject) -> Option<Counted>,
+) {
+    ports
+        .throttle
+        .expect_count()
+        .returning(move |subject, _| answers.with(counted(subject)));
+    ports
+        .throttle
+        .expect_clear()
+        .returning(|_| answers.with(()));
+    ports
+        .throttle
+        .expect_remember()
+        .returning(|_| answers.with(()));
+}
+
+/// A user is found by name, held, and gets a session.
+fn open_session(ports: &mut MockRepositories, answers: Answers, password: &'static PasswordHash) {
+    let user = &Samples::get().user;
+    ports
+        .users
+        .expect_find_by_username()
+        .returning(move |_| answers.with(Some((user.clone(), password.clone()))));
+    ports
+        .users
+        .expect_lock()
+        .returning(move |_| answers.with(Some((user.clone(), password.clone()))));
+    ports
+        .sessions
+        .expect_revoke_oldest()
+        .returning(|_, _, _| answers.with(()));
+    ports
+        .sessions
+        .expect_insert()
+        .returning(|_, _| answers.with(()));
+}
+
+pub(crate) fn log_in<'services>(
+    services: &'services Services,
+    _: &'static Samples,
+) -> Call<'services> {
+    Box::pin(async {
+        let attempt = LogIn {
+            username: "manager".to_owned(),
+            password: secret(),
+            device_name: None,
+        };
+        let origin = Origin {
+            address: Some([192, 0, 2, 7].into()),
+            ..Origin::default()
+        };
+        outcome(services.identity.log_in(&attempt, &origin)).await
+    })
 }
 
 fn revoke(ports: &mut MockRepositories, answers: Answers) {
@@ -179,38 +264,37 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 43] = [
+pub(crate) const WRITES: [Write; 46] = [
     Write {
         name: "log in",
         script: |ports, answers| {
-            let Samples { user, password, .. } = Samples::get();
+            count_tries(ports, answers, |subject| match subject.kind() {
+                SubjectKind::Pair => None,
+                SubjectKind::Account | SubjectKind::Address => Some(in_time()),
+            });
             ports
-                .users
-                .expect_find_by_username()
-                .returning(|_| answers.with(Some((user.clone(), password.clone()))));
-            ports
-                .users
-                .expect_lock()
-                .returning(|_| answers.with(Some((user.clone(), password.clone()))));
-            ports
-                .sessions
-                .expect_revoke_oldest()
-                .returning(|_, _, _| answers.with(()));
-            ports
-                .sessions
-                .expect_insert()
+                .throttle
+                .expect_take_back()
+                .withf(|subject, _| subject.kind() == SubjectKind::Address)
                 .returning(|_, _| answers.with(()));
+            open_session(ports, answers, &Samples::get().password);
         },
-        call: |services, _| {
-            Box::pin(async {
-                let attempt = LogIn {
-                    username: "manager".to_owned(),
-                    password: secret(),
-                    device_name: None,
-                };
-                outcome(services.identity.log_in(&attempt, &Origin::default())).await
-            })
+        call: log_in,
+    },
+    Write {
+        name: "log in from a known address with a password that is weakly hashed",
+        script: |ports, answers| {
+            count_tries(ports, answers, |subject| {
+                assert_eq!(subject.kind(), SubjectKind::Pair);
+                Some(in_time())
+            });
+            ports
+                .users
+                .expect_set_password()
+                .returning(|_, _| answers.with(()));
+            open_session(ports, answers, &Samples::get().weak_password);
         },
+        call: log_in,
     },
     Write {
         name: "log out",
@@ -285,12 +369,11 @@ pub(crate) const WRITES: [Write; 43] = [
     Write {
         name: "reset a password",
         script: |ports, answers| {
-            let user = &Samples::get().user;
-            ports
-                .users
-                .expect_get()
-                .returning(|_| answers.with(Some(user.clone())));
             set_password(ports, answers);
+            ports
+                .throttle
+                .expect_clear()
+                .returning(|_| answers.with(()));
         },
         call: |services, with| {
             Box::pin(async {
@@ -382,16 +465,7 @@ pub(crate) const WRITES: [Write; 43] = [
     Write {
         name: "disable a user",
         script: |ports, answers| {
-            let Samples { user, actor, .. } = Samples::get();
-            ports
-                .users
-                .expect_lock_active_admins()
-                .returning(|| answers.with(vec![actor.user_id]));
-            ports
-                .users
-                .expect_get()
-                .returning(|_| answers.with(Some(user.clone())));
-            ports.users.expect_update().returning(|_| answers.with(()));
+            change_user(ports, answers);
             ports
                 .sessions
                 .expect_revoke_all()
@@ -402,13 +476,28 @@ pub(crate) const WRITES: [Write; 43] = [
                 is_active: Change::Set(false),
                 ..UserChanges::default()
             };
-            let id = with.user.user_id;
-            Box::pin(outcome(services.identity.change_user(
-                &with.actor,
-                id,
-                &ANY,
-                changes,
-            )))
+            let (actor, id) = (&with.actor, with.user.user_id);
+            let identity = &services.identity;
+            Box::pin(outcome(identity.change_user(actor, id, &ANY, changes)))
+        },
+    },
+    Write {
+        name: "change the roles of a user",
+        script: |ports, answers| {
+            change_user(ports, answers);
+            ports
+                .sessions
+                .expect_revoke_impersonations_by()
+                .returning(|_, _| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = UserChanges {
+                roles: Change::Set(Roles::from_iter([Role::Doctor])),
+                ..UserChanges::default()
+            };
+            let (actor, id) = (&with.actor, with.user.user_id);
+            let identity = &services.identity;
+            Box::pin(outcome(identity.change_user(actor, id, &ANY, changes)))
         },
     },
     Write {

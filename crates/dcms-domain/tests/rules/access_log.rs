@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use dcms_domain::audit::{AccessLog, AuditAction, AuditEntry, AuditValue, Entity, WrittenDown};
-use dcms_domain::shared::{AuditId, Clock, IdSource, Ports};
+use dcms_domain::shared::{AuditId, IdSource, Ports};
 use dcms_domain::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
 use dcms_domain::testing::{CountingIds, FrozenClock, InMemoryStore, MockStore};
 use pollster::block_on;
@@ -42,8 +42,9 @@ async fn write_down(ports: &Ports) -> Result<WrittenDown, StoreError> {
 
 fn waiting(ports: &Ports) -> (usize, u64) {
     let log: &AccessLog = &ports.access_log;
-    assert_eq!(log.is_empty(), log.len() == 0);
-    (log.len(), log.lost())
+    let count = log.len();
+    assert_eq!(log.is_empty(), count == 0);
+    (count, log.lost())
 }
 
 #[track_caller]
@@ -61,11 +62,29 @@ fn assert_tells_loss_of(count: i64, entry: &AuditEntry) {
     assert_eq!(changes, [("entries", &AuditValue::Number(count))]);
 }
 
-/// A store in memory that can be away.
+/// A store in memory that can fail.
 #[derive(Default)]
 struct Unsteady {
     store: InMemoryStore,
-    is_away: AtomicBool,
+    failure: Mutex<Option<fn() -> StoreError>>,
+}
+
+impl Unsteady {
+    fn fail_with(&self, failure: fn() -> StoreError) {
+        *self.failure.lock().unwrap() = Some(failure);
+    }
+
+    fn recover(&self) {
+        *self.failure.lock().unwrap() = None;
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("away".into())
+}
+
+fn refused() -> StoreError {
+    StoreError::Violated(Rule::ValueRefused)
 }
 
 #[async_trait]
@@ -75,10 +94,11 @@ impl Store for Unsteady {
     }
 
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
-        if self.is_away.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("away".into()));
+        let failure = *self.failure.lock().unwrap();
+        match failure {
+            Some(failure) => Err(failure()),
+            None => self.store.begin().await,
         }
-        self.store.begin().await
     }
 
     async fn check_ready(&self) -> Result<(), NotReady> {
@@ -107,7 +127,7 @@ fn entries_wait_while_the_store_is_away_and_are_written_later() {
     let store = Arc::new(Unsteady::default());
     let ports = ports(Arc::clone(&store) as _);
     let mut expected = notes(&ports, 3);
-    store.is_away.store(true, Ordering::Relaxed);
+    store.fail_with(away);
     for tries in 1..4 {
         let failure = block_on(write_down(&ports)).unwrap_err();
         assert!(matches!(failure, StoreError::Unavailable(_)));
@@ -115,7 +135,7 @@ fn entries_wait_while_the_store_is_away_and_are_written_later() {
         assert_eq!(block_on(entries_of(&store.store)), []);
         expected.push(note(&ports));
     }
-    store.is_away.store(false, Ordering::Relaxed);
+    store.recover();
     let written = WrittenDown {
         written: 6,
         lost: 0,
@@ -203,7 +223,7 @@ fn what_was_written_before_the_store_went_away_does_not_wait_any_more() {
 #[test]
 fn what_does_not_fit_is_counted_and_told() {
     let store = Arc::new(Unsteady::default());
-    store.is_away.store(true, Ordering::Relaxed);
+    store.fail_with(away);
     let ports = ports(Arc::clone(&store) as _);
     let kept = notes(&ports, CAPACITY);
     assert_eq!(waiting(&ports), (CAPACITY, 0));
@@ -215,7 +235,7 @@ fn what_does_not_fit_is_counted_and_told() {
     note(&ports);
     assert_eq!(waiting(&ports), (CAPACITY, 3));
 
-    store.is_away.store(false, Ordering::Relaxed);
+    store.recover();
     let written = WrittenDown {
         written: CAPACITY,
         lost: 3,
@@ -268,20 +288,18 @@ fn what_is_noted_while_a_batch_is_on_its_way_takes_its_place() {
 
 #[test]
 fn a_batch_that_the_store_refuses_is_dropped_and_told() {
-    let store = Arc::new(InMemoryStore::default());
+    let store = Arc::new(Unsteady::default());
     let ports = ports(Arc::clone(&store) as _);
     let first = note(&ports);
     block_on(write_down(&ports)).unwrap();
-    // An id that is taken spoils the batch that it is in.
-    ports.access_log.note(first.clone());
-    notes(&ports, 2);
+    notes(&ports, 3);
+    store.fail_with(refused);
     let failure = block_on(write_down(&ports)).unwrap_err();
-    assert!(matches!(
-        failure,
-        StoreError::Violated(Rule::IdentifierTaken)
-    ));
+    assert!(matches!(failure, StoreError::Violated(Rule::ValueRefused)));
     assert_eq!(waiting(&ports), (0, 3));
-    assert_eq!(block_on(entries_of(&store)), std::slice::from_ref(&first));
+    store.recover();
+    let entries = block_on(entries_of(&store.store));
+    assert_eq!(entries, std::slice::from_ref(&first));
 
     let next = note(&ports);
     let written = WrittenDown {
@@ -290,10 +308,41 @@ fn a_batch_that_the_store_refuses_is_dropped_and_told() {
     };
     assert_eq!(block_on(write_down(&ports)).unwrap(), written);
     assert_eq!(waiting(&ports), (0, 0));
-    let entries = block_on(entries_of(&store));
+    let entries = block_on(entries_of(&store.store));
     assert_eq!(entries[..2], [first, next]);
     assert_tells_loss_of(3, &entries[2]);
     assert_eq!(entries.len(), 3);
+}
+
+#[test]
+fn what_was_written_already_stays_as_it_is_and_spoils_no_batch() {
+    // First, in the middle, or last, which is the one that the commit takes.
+    for place in 0..3 {
+        let store = Arc::new(InMemoryStore::default());
+        let ports = ports(Arc::clone(&store) as _);
+        let first = note(&ports);
+        block_on(write_down(&ports)).unwrap();
+
+        let mut expected = vec![first.clone()];
+        for count in 0..3 {
+            if count == place {
+                // As after a commit of which nobody knows whether it succeeded.
+                ports.access_log.note(AuditEntry {
+                    action: AuditAction::Change,
+                    ..first.clone()
+                });
+            } else {
+                expected.push(note(&ports));
+            }
+        }
+        let written = WrittenDown {
+            written: 3,
+            lost: 0,
+        };
+        assert_eq!(block_on(write_down(&ports)).unwrap(), written);
+        assert_eq!(waiting(&ports), (0, 0));
+        assert_eq!(block_on(entries_of(&store)), expected, "{place}");
+    }
 }
 
 #[test]

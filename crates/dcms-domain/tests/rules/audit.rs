@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use dcms_domain::Services;
-use dcms_domain::access::{Actor, Forbidden, Origin, Role, Roles};
+use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::appointments::{
     AppointmentChanges, AppointmentQuery, BookAppointment, ServiceRequest, Transition,
 };
@@ -33,7 +33,9 @@ use dcms_domain::shared::{
     UserId,
 };
 use dcms_domain::store::{Rule, Store};
-use dcms_domain::testing::{Clinic, FakeHasher, FakeTokens, InMemoryStore, PASSWORD};
+use dcms_domain::testing::{
+    Clinic, FakeHasher, FakeTokens, InMemoryStore, PASSWORD, identity_settings,
+};
 use pollster::block_on;
 use uuid::Uuid;
 
@@ -64,8 +66,8 @@ pub(crate) fn watch_with(clinic: &mut Clinic, session_lifetime: SessionLifetime)
         access_log: Arc::clone(&access_log),
     };
     let settings = IdentitySettings {
-        refused_passwords: Vec::new(),
         session_lifetime,
+        ..identity_settings()
     };
     let (hasher, tokens) = (Arc::new(FakeHasher), Arc::new(OtherTokens::default()));
     clinic.services = Services::new(&ports, hasher, tokens, settings);
@@ -289,13 +291,13 @@ async fn change_sessions(stage: &mut Stage) -> Vec<Secret> {
         assert_eq!(By::of(&entry), expected);
         tokens.push((logged_in.access_token, session_id));
     }
-    let [(stolen, reused), (_, own), (_, others), (last, left)] = tokens.try_into().unwrap();
+    let [(stolen, family), (_, own), (_, others), (last, left)] = tokens.try_into().unwrap();
 
     let identity = &stage.clinic.services.identity;
     let doctor = identity.authenticate(&stolen, &origin).await.unwrap();
     let refreshed = identity.refresh(&doctor, &stolen).await.unwrap();
     stage
-        .tells(&doctor, &format!("refresh session {reused}"))
+        .tells(&doctor, &format!("refresh session {family}"))
         .await;
     let identity = &stage.clinic.services.identity;
     for _ in 0..2 {
@@ -303,7 +305,7 @@ async fn change_sessions(stage: &mut Stage) -> Vec<Secret> {
         assert!(matches!(refused, Err(IdentityError::Unauthenticated)));
     }
     let entry = stage.entry().await;
-    assert_eq!(told(&entry), format!("token_reused session {reused}"));
+    assert_eq!(told(&entry), format!("token_reused session {family}"));
     assert_eq!(By::of(&entry), By::nobody(&origin));
 
     let expected = format!("revoke session {own}");
@@ -347,7 +349,7 @@ async fn change_users(stage: &mut Stage) {
         .clinic
         .services
         .identity
-        .create_admin_from_console("root".to_owned(), secret("a password of root"))
+        .create_admin_from_console("root".to_owned(), secret("chosen at the console"))
         .await
         .unwrap();
     let entry = stage.entry().await;
@@ -364,7 +366,7 @@ async fn change_users(stage: &mut Stage) {
         display_name: " Somebody  new ".to_owned(),
         roles: Roles::from_iter([Role::Receptionist, Role::Doctor]),
         is_active: true,
-        password: secret("a password of new"),
+        password: secret("chosen by an admin"),
     };
     let user = leaves!(stage, admin, identity.create_user(user), |user| format!(
         "create user {}\nusername: - → new\ndisplay_name: - → {}\n\
@@ -398,7 +400,7 @@ async fn change_users(stage: &mut Stage) {
         |_| expected
     );
 
-    let new = secret("another secret of doctor1");
+    let new = secret("another secret by an admin");
     let id = stage.doctor.user_id;
     let expected = format!("reset_password user {id}\nmust_change_password: false → true");
     leaves!(
@@ -943,6 +945,9 @@ fn neither_passwords_nor_tokens_are_in_any_entry() {
             let refused = identity.log_in(&attempt, &origin("of-nobody")).await;
             assert!(matches!(refused, Err(IdentityError::InvalidCredentials)));
         }
+        let (wrong, new) = (secret("wrong password"), secret("never their own"));
+        let refused = identity.change_password(&stage.doctor, &wrong, &new).await;
+        assert!(matches!(refused, Err(IdentityError::InvalidCredentials)));
         written_down(&mut stage).await;
         let entries = entries_of(&stage.clinic.store).await;
         let all = format!("{entries:?}");
@@ -960,9 +965,10 @@ fn neither_passwords_nor_tokens_are_in_any_entry() {
             PASSWORD,
             "incorrect horse battery",
             "wrong password",
-            "a password of root",
-            "a password of new",
-            "another secret of doctor1",
+            "never their own",
+            "chosen at the console",
+            "chosen by an admin",
+            "another secret by an admin",
             "their own choice",
             "argon2id",
         ];
@@ -1029,6 +1035,49 @@ fn a_log_in_that_failed_is_noted_with_the_user_where_there_is_one() {
             assert_eq!(By::of(&entry), By::nobody(&origin));
             assert_eq!(entry.at, stage.clinic.clock.now());
         }
+    });
+}
+
+#[test]
+fn a_try_that_is_not_looked_at_is_noted_as_well() {
+    block_on(async {
+        let mut stage = Stage::open().await;
+        let origin = origin("of-nobody");
+        for (username, user_id) in [("doctor1", Some(stage.doctor.user_id)), ("nobody", None)] {
+            let wrong = attempt(username, "wrong password");
+            let mut refusals = 0;
+            for _ in 0..8 {
+                let refused = stage.clinic.services.identity.log_in(&wrong, &origin).await;
+                match refused {
+                    Err(IdentityError::InvalidCredentials) => {}
+                    Err(IdentityError::Throttled { .. }) => refusals += 1,
+                    outcome => panic!("unexpected: {outcome:?}"),
+                }
+            }
+            assert_eq!(refusals, 2, "{username}");
+            let id = user_id.map(|id| format!(" {id}")).unwrap_or_default();
+            let entries = written_down(&mut stage).await;
+            assert_eq!(entries.len(), 8);
+            for entry in entries {
+                assert_eq!(told(&entry), format!("log_in_failed user{id}"));
+                assert_eq!(By::of(&entry), By::nobody(&origin));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_wrong_current_password_is_noted_like_a_log_in_that_failed() {
+    block_on(async {
+        let mut stage = Stage::open().await;
+        let (wrong, new) = (secret("wrong password"), secret("another secret"));
+        let identity = &stage.clinic.services.identity;
+        let refused = identity.change_password(&stage.doctor, &wrong, &new).await;
+        assert!(matches!(refused, Err(IdentityError::InvalidCredentials)));
+        let [entry] = <[AuditEntry; 1]>::try_from(written_down(&mut stage).await).unwrap();
+        let id = stage.doctor.user_id;
+        assert_eq!(told(&entry), format!("log_in_failed user {id}"));
+        assert_eq!(By::of(&entry), By::nobody(&stage.doctor.origin));
     });
 }
 
@@ -1190,13 +1239,18 @@ fn whatever_is_refused_or_fails_leaves_no_entry() {
                 doctor_id: clinic.other_doctor.user_id,
                 appointment_id: clinic.ids.next_id().into(),
             };
+            let mut noted = 0;
             match block_on(ask(&question)) {
                 Answer::Done => continue,
                 Answer::Forbidden(_) => refused += 1,
-                Answer::Failed => failed += 1,
+                Answer::Failed => {
+                    failed += 1;
+                    // It came with a wrong password: whoever guesses at one is noted.
+                    noted = usize::from(name == "change_password");
+                }
             }
             assert_eq!(block_on(entries_of(&fork.store)), before, "{name}");
-            assert_eq!(log.len(), 0, "{name}");
+            assert_eq!(log.len(), noted, "{name}");
         }
     }
     assert!(refused > 100 && failed > 100, "{refused} {failed}");

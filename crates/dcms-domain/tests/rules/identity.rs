@@ -813,27 +813,21 @@ fn impersonation_ends_with_what_allowed_it() {
     let identity = &clinic.services.identity;
     let second = block_on(identity.create_user(&clinic.admin, new_user("second", &[Role::Admin])));
     let second = second.unwrap().user_id;
-    // Somebody has to stay an admin, so the second one does it.
-    let ends: [(&str, fn(&Clinic) -> (UserId, UserChanges)); 3] = [
-        ("the admin is demoted", |clinic| {
-            (clinic.admin.user_id, roles(&[Role::Manager]))
-        }),
-        ("the admin is disabled", |clinic| {
-            (clinic.admin.user_id, disabled())
-        }),
-        ("the user is disabled", |clinic| {
-            (clinic.doctor.user_id, disabled())
-        }),
-    ];
-    for (what, end) in ends {
+    let (admin, doctor) = (clinic.admin.user_id, clinic.doctor.user_id);
+    for (what, id, changes) in [
+        ("the admin is demoted", admin, roles(&[Role::Manager])),
+        ("the admin is disabled", admin, disabled()),
+        ("the user is disabled", doctor, disabled()),
+    ] {
         block_on(async {
             let clinic = clinic.fork();
             let identity = &clinic.services.identity;
-            let id = clinic.doctor.user_id;
-            let impersonation = identity.impersonate(&clinic.admin, id, "A reason").await;
+            let impersonation = identity
+                .impersonate(&clinic.admin, doctor, "A reason")
+                .await;
             let token = impersonation.unwrap().access_token;
             assert!(is_live(&clinic, &token).await, "{what}");
-            let (id, changes) = end(&clinic);
+            // Somebody has to stay an admin.
             let second = Actor {
                 user_id: second,
                 ..clinic.admin.clone()

@@ -14,6 +14,8 @@ mod identity;
 mod patients;
 mod payments;
 mod privacy;
+mod session_cache;
+mod throttle;
 
 use std::fmt::Debug;
 

@@ -37,7 +37,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/appointments", tag = "Appointments",
     request_body = BookAppointment,
     responses((status = 201, description = "The visit is booked.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "appointment_overlap"]))),
+    extensions(
+        ("x-problems" = json!(["forbidden", "appointment_overlap"])),
+        ("x-max-body-bytes" = json!(262_144)),
+    ),
 )]
 async fn book_appointment(
     State(app): State<App>,
@@ -96,7 +99,10 @@ async fn read_appointment(
     patch, path = "/appointments/{appointment_id}", tag = "Appointments",
     request_body = ChangeAppointment,
     responses((status = 200, description = "The changed visit.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "appointment_overlap", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-problems" = json!(["forbidden", "appointment_overlap", "invalid_transition", "version_mismatch"])),
+        ("x-max-body-bytes" = json!(262_144)),
+    ),
 )]
 async fn change_appointment(
     State(app): State<App>,

@@ -39,7 +39,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/invoices", tag = "Invoices",
     request_body = DraftInvoice,
     responses((status = 201, description = "The invoice was drafted.", body = Invoice)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition"]))),
+    extensions(
+        ("x-problems" = json!(["forbidden", "invalid_transition"])),
+        ("x-max-body-bytes" = json!(1_048_576)),
+    ),
 )]
 async fn draft_invoice(
     State(app): State<App>,
@@ -94,7 +97,10 @@ async fn read_invoice(
     patch, path = "/invoices/{invoice_id}", tag = "Invoices",
     request_body = ChangeInvoice,
     responses((status = 200, description = "The changed draft.", body = Invoice)),
-    extensions(("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"]))),
+    extensions(
+        ("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"])),
+        ("x-max-body-bytes" = json!(1_048_576)),
+    ),
 )]
 async fn change_invoice(
     State(app): State<App>,

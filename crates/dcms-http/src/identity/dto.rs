@@ -117,7 +117,8 @@ impl From<model::Me> for Me {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangePassword {
     current_password: String,
-    /// 12 to 128 characters.
+    /// 12 to 128 characters, whichever; not a common one, and neither the username nor the clinic's
+    /// name in it.
     new_password: String,
 }
 
@@ -134,7 +135,8 @@ impl From<ChangePassword> for (Secret, Secret) {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResetPassword {
-    /// 12 to 128 characters.
+    /// 12 to 128 characters, whichever; not a common one, and neither the username nor the clinic's
+    /// name in it.
     new_password: String,
 }
 
@@ -212,7 +214,8 @@ pub(super) struct CreateUser {
     roles: Vec<Role>,
     /// `true` when absent.
     is_active: Option<bool>,
-    /// 12 to 128 characters.
+    /// 12 to 128 characters, whichever; not a common one, and neither the username nor the clinic's
+    /// name in it.
     password: String,
 }
 

@@ -40,11 +40,13 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 /// Log in
 ///
 /// An unknown user, a wrong password and a disabled user are answered alike, after the same time.
+/// Tries that fail too often have to wait, longer each time: those for one account and those from
+/// one address. From an address that the account used before, the right password is taken at once.
 #[utoipa::path(
     post, path = "/auth/login", tag = "Identity", security(),
     request_body = LogIn,
     responses((status = 200, description = "Logged in.", body = LoggedIn)),
-    extensions(("x-problems" = json!(["invalid_credentials"]))),
+    extensions(("x-problems" = json!(["invalid_credentials", "rate_limited"]))),
 )]
 async fn log_in(State(app): State<App>, Source(origin): Source, Json(body): Json<LogIn>) -> Answer {
     let service = &app.services.identity;

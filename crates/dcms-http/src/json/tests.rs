@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use serde_json::json;
 
 use super::*;
@@ -191,20 +193,52 @@ fn patch_takes_a_merge_patch_and_nothing_takes_a_form() {
     assert!(require_json(&Method::POST, &HeaderMap::new()).is_err());
 }
 
-#[tokio::test]
-async fn a_body_of_one_mebibyte_is_read_and_one_byte_more_refused() {
-    let chunks = |bytes: usize| {
-        let whole = vec![b'x'; bytes];
-        let parts: Vec<_> = whole.chunks(60_000).map(<[u8]>::to_vec).collect();
-        let parts = parts.into_iter().map(Ok::<_, std::convert::Infallible>);
-        Body::from_stream(futures_util::stream::iter(parts))
+#[test]
+fn sixteen_levels_are_read_and_no_more() {
+    let nested = |open: &str, close: &str, depth: usize| {
+        let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+        serde_json::from_str::<StrictValue>(&text).map(|StrictValue(value)| value)
     };
-    assert_eq!(
-        read(chunks(MAX_BODY_BYTES)).await.unwrap().len(),
-        MAX_BODY_BYTES
-    );
-    for bytes in [MAX_BODY_BYTES + 1, 3 * MAX_BODY_BYTES] {
-        let problem = read(chunks(bytes)).await.unwrap_err();
-        assert_eq!(problem.into_body("").status(), 413);
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        assert!(nested(open, close, MAX_DEPTH).is_ok());
+        let error = nested(open, close, MAX_DEPTH + 1).unwrap_err();
+        assert!(error.to_string().contains("deeper than 16"), "{error}");
+    }
+    // An array of many is not deep.
+    let wide = vec![json!([[]]); 1000];
+    assert!(serde_json::from_value::<StrictValue>(wide.into()).is_ok());
+}
+
+fn chunks(bytes: usize) -> impl futures_util::Stream<Item = Result<Vec<u8>, Infallible>> {
+    let whole = vec![b'x'; bytes];
+    let parts: Vec<_> = whole.chunks(60_000).map(<[u8]>::to_vec).collect();
+    futures_util::stream::iter(parts.into_iter().map(Ok))
+}
+
+async fn read_chunks(
+    chunks: impl futures_util::Stream<Item = Result<Vec<u8>, Infallible>> + Send + 'static,
+    timeout: Duration,
+) -> Result<usize, u16> {
+    let body = Body::from_stream(chunks);
+    let read = read(body, BodyLimit(100_000), timeout).await;
+    read.map(|bytes| bytes.len())
+        .map_err(|problem| problem.into_body("").status())
+}
+
+#[tokio::test]
+async fn a_body_of_the_limit_is_read_and_one_byte_more_refused() {
+    let in_time = Duration::from_mins(1);
+    assert_eq!(read_chunks(chunks(100_000), in_time).await, Ok(100_000));
+    for bytes in [100_001, 300_000] {
+        assert_eq!(read_chunks(chunks(bytes), in_time).await, Err(413));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_the_callers_fault() {
+    let at_once = Duration::from_millis(1);
+    for (bytes, status) in [(0, 400), (50_000, 400), (100_001, 413)] {
+        let stalled = chunks(bytes).chain(futures_util::stream::pending());
+        assert_eq!(read_chunks(stalled, at_once).await, Err(status));
     }
 }

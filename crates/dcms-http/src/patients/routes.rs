@@ -37,6 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/patients", tag = "Patients",
     request_body = CreatePatient,
     responses((status = 201, description = "The patient was registered.", body = Patient)),
+    extensions(("x-max-body-bytes" = json!(262_144))),
 )]
 async fn register_patient(
     State(app): State<App>,
@@ -95,7 +96,10 @@ async fn read_patient(
     patch, path = "/patients/{patient_id}", tag = "Patients",
     request_body = ChangePatient,
     responses((status = 200, description = "The changed patient.", body = Patient)),
-    extensions(("x-problems" = json!(["invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+        ("x-max-body-bytes" = json!(262_144)),
+    ),
 )]
 async fn change_patient(
     State(app): State<App>,

@@ -2,6 +2,7 @@
 
 mod constraints;
 mod contention;
+mod grants;
 mod outage;
 mod ports;
 mod privacy;

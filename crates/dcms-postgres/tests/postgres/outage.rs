@@ -5,9 +5,9 @@ use dcms_domain::shared::{Clock as _, IdSource as _};
 use dcms_domain::store::{NotReady, Store, StoreError};
 use dcms_domain::testing::{CountingIds, FrozenClock};
 use dcms_local_postgres::throwaway;
-use dcms_postgres::{ConnectError, PostgresStore};
+use dcms_postgres::{APPLICATION_ROLE, ConnectError, PostgresStore};
 
-use crate::support::{in_time, migrated_database, store_on};
+use crate::support::{application_on, in_time, migrated_database, store_on};
 
 async fn clinic_name(store: &PostgresStore) -> Result<String, StoreError> {
     let mut connection = store.connect().await?;
@@ -22,9 +22,11 @@ fn is_unavailable<Value>(result: &Result<Value, StoreError>) -> bool {
 async fn a_store_recovers_as_soon_as_the_database_is_back() {
     let cluster = throwaway::cluster().await.expect("a cluster starts");
     cluster.ensure_database("dcms").await.expect("it is made");
-    let url = cluster.url("dcms");
+    let owner = store_on(&cluster.url("dcms")).await;
+    owner.migrate().await.expect("it migrates");
+    owner.close().await;
+    let url = cluster.url_as(APPLICATION_ROLE, "dcms");
     let store = store_on(&url).await;
-    store.migrate().await.expect("it migrates");
 
     for round in 0..2 {
         // A pool full of connections, all of which are about to break.
@@ -89,7 +91,7 @@ async fn a_server_that_is_silent_is_not_waited_for_long() {
 #[tokio::test]
 async fn a_lock_is_not_waited_for_long() {
     let database = migrated_database().await;
-    let store = store_on(database.url()).await;
+    let store = application_on(&database).await;
     let mut holder = store.begin().await.expect("it begins");
     holder
         .invoices()
@@ -104,7 +106,7 @@ async fn a_lock_is_not_waited_for_long() {
 #[tokio::test]
 async fn a_pool_that_is_used_up_is_not_waited_for_long() {
     let database = migrated_database().await;
-    let store = store_on(database.url()).await;
+    let store = application_on(&database).await;
     let mut held = Vec::new();
     let refused = loop {
         match in_time(store.connect()).await {

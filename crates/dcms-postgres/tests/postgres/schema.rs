@@ -5,7 +5,9 @@ use dcms_postgres::PostgresStore;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
 
-use crate::support::{empty_database, execute, migrated_database, raw_connection, store_on};
+use crate::support::{
+    application_on, empty_database, execute, migrated_database, raw_connection, store_on,
+};
 
 /// Everything that the schema is made of, as text.
 async fn description(connection: &mut PgConnection) -> Vec<String> {
@@ -61,12 +63,13 @@ async fn a_plain_owner_migrates_and_resets_twice() {
     let url = owned_by_a_plain_role(database.url()).await;
     let store = store_on(&url).await;
     store.migrate().await.expect("it migrates");
+    let application = application_on(&database).await;
     let mut connection = raw_connection(&url).await;
     let migrated = description(&mut connection).await;
     assert!(migrated.len() > 200, "{}", migrated.len());
     for _ in 0..2 {
         // What is in use when the schema goes is in use again when it is back.
-        let before = store
+        let before = application
             .connect()
             .await
             .expect("it is there")
@@ -76,8 +79,8 @@ async fn a_plain_owner_migrates_and_resets_twice() {
         store.reset_schema().await.expect("it resets");
         store.migrate().await.expect("it migrates");
         assert_eq!(description(&mut connection).await, migrated);
-        assert_eq!(store.check_ready().await, Ok(()));
-        let after = store
+        assert_eq!(application.check_ready().await, Ok(()));
+        let after = application
             .connect()
             .await
             .expect("it is there")

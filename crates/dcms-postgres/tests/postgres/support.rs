@@ -10,12 +10,12 @@ use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::appointments::BookAppointment;
 use dcms_domain::billing::{DraftInvoice, Invoice, NewItem};
 use dcms_domain::clinic::{CreateRoom, Room};
-use dcms_domain::identity::{CreateUser, IdentitySettings, Secret, User};
+use dcms_domain::identity::{CreateUser, Secret, User};
 use dcms_domain::patients::{Gender, Patient, PatientDetails};
 use dcms_domain::shared::{Cents, Clock, Expected, IdSource, Instant, Ports};
-use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock};
+use dcms_domain::testing::{CountingIds, FakeHasher, FakeTokens, FrozenClock, identity_settings};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
-use dcms_postgres::{ConnectError, PostgresStore, SchemaError};
+use dcms_postgres::{APPLICATION_ROLE, ConnectError, PostgresStore, SchemaError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +47,15 @@ pub(crate) async fn migrated_database() -> TestDatabase {
 
 /// A store on a new database with the migrations applied.
 pub(crate) async fn fresh_store() -> PostgresStore {
-    store_on(migrated_database().await.url()).await
+    application_on(&migrated_database().await).await
 }
 
+/// A store as the server has it.
+pub(crate) async fn application_on(database: &TestDatabase) -> PostgresStore {
+    store_on(&database.url_as(APPLICATION_ROLE)).await
+}
+
+/// A store as whoever the URL names.
 pub(crate) async fn store_on(url: &str) -> PostgresStore {
     PostgresStore::connect(url)
         .await
@@ -102,7 +108,7 @@ impl Clinic {
         let clock = Arc::new(FrozenClock::default());
         let ids = Arc::new(CountingIds::default());
         let ports = Ports {
-            store: Arc::new(store_on(database.url()).await),
+            store: Arc::new(application_on(&database).await),
             clock: clock.clone(),
             ids: ids.clone(),
             access_log: Arc::default(),
@@ -111,7 +117,7 @@ impl Clinic {
             &ports,
             Arc::new(FakeHasher),
             Arc::new(FakeTokens::default()),
-            IdentitySettings::default(),
+            identity_settings(),
         );
         let password = Secret::new("correct horse battery".to_owned());
         let admin = services

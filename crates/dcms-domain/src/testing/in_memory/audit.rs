@@ -1,17 +1,21 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use super::{Connection, contains, hold, page};
+use super::{Connection, contains, page};
 use crate::audit::{AuditEntry, AuditFilter, AuditRepository};
 use crate::shared::{AuditId, Page, PageRequest, PatientId};
-use crate::store::{Rule, StoreError};
+use crate::store::StoreError;
 
 #[async_trait]
 impl AuditRepository for Connection {
     async fn append(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
         self.write(|state| {
             for entry in entries {
-                let known = state.audit.insert(entry.audit_id, entry.clone());
-                hold(Rule::IdentifierTaken, known.is_none())?;
+                state
+                    .audit
+                    .entry(entry.audit_id)
+                    .or_insert_with(|| Arc::new(entry.clone()));
             }
             Ok(())
         })
@@ -23,7 +27,7 @@ impl AuditRepository for Connection {
         request: PageRequest<AuditId>,
     ) -> Result<Page<AuditEntry, AuditId>, StoreError> {
         let state = self.read()?;
-        let wanted = |entry: &&AuditEntry| {
+        let wanted = |entry: &&Arc<AuditEntry>| {
             filter.actor_id.is_none_or(|id| entry.actor_id == Some(id))
                 && filter.entity.is_none_or(|entity| entry.entity == entity)
                 && filter
@@ -35,7 +39,8 @@ impl AuditRepository for Connection {
                     .is_none_or(|id| entry.patient_ids.contains(&id))
                 && contains(filter.window, entry.at)
         };
-        let latest_first = state.audit.values().rev().filter(wanted).cloned();
+        let wanted = state.audit.values().rev().filter(wanted);
+        let latest_first = wanted.map(|entry| AuditEntry::clone(entry));
         Ok(page(
             latest_first,
             &request,
@@ -51,7 +56,7 @@ impl AuditRepository for Connection {
             }
             for entry in state.audit.values_mut() {
                 if entry.patient_ids.contains(&patient_id) {
-                    entry.changes.clear();
+                    Arc::make_mut(entry).changes.clear();
                 }
             }
             Ok(())

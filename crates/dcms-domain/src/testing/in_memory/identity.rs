@@ -276,9 +276,26 @@ impl SessionRepository for Connection {
     ) -> Result<(), StoreError> {
         self.write(|state| {
             let ended = state.sessions.values_mut().filter(|stored| {
-                stored.revoked_at.is_none()
-                    && stored.session.user_id == user_id
-                    && Some(stored.session.session_id) != keep
+                let session = &stored.session;
+                let is_theirs =
+                    session.user_id == user_id || session.impersonator_id == Some(user_id);
+                stored.revoked_at.is_none() && is_theirs && Some(session.session_id) != keep
+            });
+            for stored in ended {
+                stored.revoked_at = Some(now);
+            }
+            Ok(())
+        })
+    }
+
+    async fn revoke_impersonations_by(
+        &mut self,
+        user_id: UserId,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        self.write(|state| {
+            let ended = state.sessions.values_mut().filter(|stored| {
+                stored.revoked_at.is_none() && stored.session.impersonator_id == Some(user_id)
             });
             for stored in ended {
                 stored.revoked_at = Some(now);
@@ -307,19 +324,18 @@ impl SessionRepository for Connection {
     }
 
     async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError> {
-        self.write(|state| {
+        self.write_at_once(|state| {
             for (session_id, at) in seen {
                 if let Some(stored) = state.sessions.get_mut(session_id) {
                     let last_seen_at = &mut stored.session.last_seen_at;
                     *last_seen_at = (*at).max(*last_seen_at);
                 }
             }
-            Ok(())
         })
     }
 
     async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError> {
-        self.write(|state| {
+        self.write_at_once(|state| {
             let limit = usize::try_from(limit).unwrap_or_default();
             let expired = state
                 .sessions
@@ -335,7 +351,6 @@ impl SessionRepository for Connection {
             state
                 .retired_tokens
                 .retain(|(_, session_id)| !expired.contains(session_id));
-            Ok(())
         })
     }
 }

@@ -13,6 +13,7 @@ mod forms;
 mod identity;
 mod patients;
 mod search;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,11 +24,14 @@ use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
 use iso_currency::Currency;
 
+pub use throttle::InMemoryThrottle;
+
 use crate::appointments::{Appointment, AppointmentRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
 use crate::catalog::{Service, ServiceRepository};
 use crate::clinic::{ClinicRepository, ClinicSettings, Room};
+use crate::identity::throttle::ThrottleRepository;
 use crate::identity::{PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository};
 use crate::patients::{Contact, Patient, PatientRepository};
 use crate::shared::{
@@ -47,6 +51,7 @@ impl InMemoryStore {
         Self(Arc::new(Shared {
             committed: Mutex::new(Arc::clone(&self.0.committed())),
             register_numbers: AtomicI64::new(self.0.register_numbers.load(Ordering::Relaxed)),
+            throttle: InMemoryThrottle::default(),
         }))
     }
 }
@@ -56,6 +61,8 @@ struct Shared {
     committed: Mutex<Arc<State>>,
     /// Like a sequence of the database: what is given stays given, committed or not.
     register_numbers: AtomicI64,
+    /// Counted at once, committed or not.
+    throttle: InMemoryThrottle,
 }
 
 impl Shared {
@@ -90,7 +97,7 @@ struct State {
     last_invoice_sequence: i64,
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
-    audit: BTreeMap<AuditId, AuditEntry>,
+    audit: BTreeMap<AuditId, Arc<AuditEntry>>,
 }
 
 impl Default for State {
@@ -133,6 +140,7 @@ impl Store for InMemoryStore {
     async fn connect(&self) -> Result<Box<dyn Repositories>, StoreError> {
         Ok(Box::new(Connection {
             shared: Arc::clone(&self.0),
+            throttle: self.0.throttle.clone(),
             work: None,
         }))
     }
@@ -141,6 +149,7 @@ impl Store for InMemoryStore {
         let base = Arc::clone(&self.0.committed());
         Ok(Box::new(Connection {
             shared: Arc::clone(&self.0),
+            throttle: self.0.throttle.clone(),
             work: Some(Work {
                 current: Arc::clone(&base),
                 base,
@@ -159,6 +168,7 @@ impl Store for InMemoryStore {
 /// Implements every repository, over what is committed or inside one unit of work.
 struct Connection {
     shared: Arc<Shared>,
+    throttle: InMemoryThrottle,
     work: Option<Work>,
 }
 
@@ -179,6 +189,21 @@ impl Connection {
             }
             Some(work) => Ok(Arc::clone(&work.current)),
         }
+    }
+
+    /// Makes a change that stands at once when no unit of work is open.
+    fn write_at_once(&mut self, change: impl FnOnce(&mut State)) -> Result<(), StoreError> {
+        if self.work.is_some() {
+            return self.write(|state| {
+                change(state);
+                Ok(())
+            });
+        }
+        let mut committed = self.shared.committed();
+        let mut next = State::clone(&committed);
+        change(&mut next);
+        *committed = Arc::new(next);
+        Ok(())
     }
 
     /// Makes the whole change or, when it is refused, none of it.
@@ -223,6 +248,9 @@ impl Repositories for Connection {
     }
     fn sessions(&mut self) -> &mut dyn SessionRepository {
         self
+    }
+    fn throttle(&mut self) -> &mut dyn ThrottleRepository {
+        &mut self.throttle
     }
     fn clinic(&mut self) -> &mut dyn ClinicRepository {
         self

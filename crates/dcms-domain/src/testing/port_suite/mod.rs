@@ -89,6 +89,7 @@ suite! {
         live_sessions_come_in_pages
         a_session_is_revoked_once
         all_sessions_of_a_user_end_but_one
+        impersonations_by_a_user_end
         the_oldest_sessions_of_a_user_end
         sessions_are_marked_as_seen
         expired_sessions_are_forgotten;

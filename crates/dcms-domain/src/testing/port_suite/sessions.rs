@@ -1,6 +1,6 @@
 use super::stage::{Must, Stage, all_of, assert_violates, changed, page_of, token_hash};
 use crate::access::{Role, Roles};
-use crate::identity::{LiveAt, LiveSession, Session};
+use crate::identity::{LiveAt, LiveSession, Session, User};
 use crate::shared::{PageRequest, SessionId};
 use crate::store::{Rule, Store, StoreError};
 
@@ -330,6 +330,10 @@ pub async fn all_sessions_of_a_user_end_but_one(store: &dyn Store) {
     stage.saved_session(&anna, 2).await;
     stage.saved_session(&anna, 3).await;
     let of_berta = stage.saved_session(&berta, 4).await.session_id;
+    let acted = changed(&stage.session(&berta), |session| {
+        session.impersonator_id = Some(anna.user_id);
+    });
+    insert(&stage, &acted, 5).await.must();
     for (keep, expected) in [(Some(kept), vec![kept, of_berta]), (None, vec![of_berta])] {
         stage
             .write(async |work| {
@@ -341,6 +345,32 @@ pub async fn all_sessions_of_a_user_end_but_one(store: &dyn Store) {
             .must();
         assert_eq!(live(&stage).await, expected);
     }
+}
+
+/// The sessions in which somebody acts as another end, and no others.
+pub async fn impersonations_by_a_user_end(store: &dyn Store) {
+    let stage = Stage::new(store);
+    let anna = stage.saved_user("anna", Role::Admin).await;
+    let berta = stage.saved_user("berta", Role::Admin).await;
+    let own = stage.saved_session(&anna, 1).await.session_id;
+    let by = |user: &User, of: &User| {
+        changed(&stage.session(of), |session| {
+            session.impersonator_id = Some(user.user_id);
+        })
+    };
+    let (by_anna, by_berta) = (by(&anna, &berta), by(&berta, &anna));
+    insert(&stage, &by_anna, 2).await.must();
+    insert(&stage, &by_berta, 3).await.must();
+    stage
+        .write(async |work| {
+            let sessions = work.sessions();
+            sessions
+                .revoke_impersonations_by(anna.user_id, stage.at(1))
+                .await
+        })
+        .await
+        .must();
+    assert_eq!(live(&stage).await, [own, by_berta.session_id]);
 }
 
 /// The oldest sessions of a user end until the number to keep is left; those of others and those
