@@ -158,7 +158,6 @@ fn decoded(text: &str) -> Result<String, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
 
     use super::*;
 

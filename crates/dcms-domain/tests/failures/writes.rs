@@ -1,5 +1,6 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
+use dcms_domain::Services;
 use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
     Appointment, AppointmentChanges, PartiesStanding, Standing, Status, Transition,
@@ -264,7 +265,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 46] = [
+pub(crate) const WRITES: [Write; 45] = [
     Write {
         name: "log in",
         script: |ports, answers| {
