@@ -18,6 +18,7 @@ mod openapi;
 mod operations;
 mod patients;
 mod payments;
+mod privacy;
 mod roles;
 mod search;
 mod services;

@@ -82,6 +82,8 @@ pub(crate) const ROUTES: &[Route] = routes! {
     DELETE "/patients/{patient}" ""                                                               204 "x x - - -"
     POST   "/patients/{patient}/archive" ""                                                       200 "x x x x x"
     POST   "/patients/{patient}/restore" ""                                                       200 "x x x x x"
+    GET    "/patients/{patient}/export" ""                                                        200 "x x - - -"
+    POST   "/patients/{patient}/anonymize" r#"{"reason": "Asked to be forgotten"}"#               200 "x - - - -"
     GET    "/patients/{patient}/contacts" ""                                                      200 "x x x x x"
     POST   "/patients/{patient}/contacts" r#"{"type": "email", "value": "a@example.org"}"#        201 "x x x x x"
     PATCH  "/patients/{patient}/contacts/{contact}" r#"{"label": "work"}"#                        200 "x x x x x"

@@ -529,23 +529,30 @@ fn disabling_a_user_ends_their_sessions_for_good() {
 
 #[test]
 fn a_session_that_outlived_the_disabling_of_its_user_does_not_count() {
-    block_on(async {
-        let clinic = Clinic::open().await;
-        let token = clinic
-            .log_in("doctor1", PASSWORD)
-            .await
-            .unwrap()
-            .access_token;
-        // As when somebody logs in at the moment they are disabled.
-        let mut work = clinic.store.begin().await.unwrap();
-        let id = clinic.doctor.user_id;
-        let mut user = work.users().get(id).await.unwrap().unwrap();
-        user.is_active = false;
-        user.version = user.version.next();
-        work.users().update(&user).await.unwrap();
-        work.commit(&entry(&clinic)).await.unwrap();
-        assert!(!is_live(&clinic, &token).await);
-    });
+    for is_known in [false, true] {
+        block_on(async {
+            let clinic = Clinic::open().await;
+            let token = clinic
+                .log_in("doctor1", PASSWORD)
+                .await
+                .unwrap()
+                .access_token;
+            if is_known {
+                assert!(is_live(&clinic, &token).await);
+            }
+            // As when somebody logs in at the moment they are disabled.
+            let mut work = clinic.store.begin().await.unwrap();
+            let id = clinic.doctor.user_id;
+            let mut user = work.users().get(id).await.unwrap().unwrap();
+            user.is_active = false;
+            user.version = user.version.next();
+            work.users().update(&user).await.unwrap();
+            work.commit(&entry(&clinic)).await.unwrap();
+            let identity = &clinic.services.identity;
+            identity.confirm_sessions(&*clinic.store).await.unwrap();
+            assert!(!is_live(&clinic, &token).await, "{is_known}");
+        });
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ async fn read_appointment(
     request_body = ChangeAppointment,
     responses((status = 200, description = "The changed visit.", body = Appointment)),
     extensions(
-        ("x-problems" = json!(["forbidden", "appointment_overlap", "version_mismatch"])),
+        ("x-problems" = json!(["forbidden", "appointment_overlap", "invalid_transition", "version_mismatch"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]

@@ -40,7 +40,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     request_body = DraftInvoice,
     responses((status = 201, description = "The invoice was drafted.", body = Invoice)),
     extensions(
-        ("x-problems" = json!(["forbidden"])),
+        ("x-problems" = json!(["forbidden", "invalid_transition"])),
         ("x-max-body-bytes" = json!(1_048_576)),
     ),
 )]
@@ -349,7 +349,7 @@ async fn read_payment(
     request_body = RecordRefund,
     responses((status = 201, description = "The refund is recorded.", body = RecordedRefund)),
     extensions(("x-problems" = json!([
-        "forbidden", "refund_exceeds_payment", "version_mismatch"
+        "forbidden", "invalid_transition", "refund_exceeds_payment", "version_mismatch"
     ]))),
 )]
 async fn record_refund(
