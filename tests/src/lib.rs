@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dcms_domain::Services;
 use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
@@ -17,6 +17,7 @@ use dcms_domain::shared::Ports;
 use dcms_http::{Draining, EdgeConfig};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
+use dcms_server::background::Background;
 use dcms_server::connections::Transport;
 use dcms_system::{Argon2Hasher, CommonPasswordList, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
@@ -39,7 +40,7 @@ pub struct Server {
     services: Arc<Services>,
     database_url: String,
     admin: Client,
-    users_made: AtomicU32,
+    names_given: AtomicU32,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -101,13 +102,14 @@ impl Server {
             let _ = stopped.await;
             Duration::ZERO
         };
-        let running = tokio::spawn(dcms_server::serve::run(
-            listener,
-            router,
-            draining,
-            stop_notice,
-            Transport::default(),
-        ));
+        let background = Background::start(&store, &services);
+        let running = tokio::spawn(async move {
+            let transport = Transport::default();
+            let served =
+                dcms_server::serve::run(listener, router, draining, stop_notice, transport).await;
+            background.stop().await;
+            served
+        });
         let anonymous = Client::anonymous(address);
         let admin = anonymous.log_in(admin).await;
         Self {
@@ -116,7 +118,7 @@ impl Server {
             services,
             database_url: database_url.to_owned(),
             admin,
-            users_made: AtomicU32::new(0),
+            names_given: AtomicU32::new(0),
             stop: Some(stop),
             running: Some(running),
         }
@@ -136,7 +138,7 @@ impl Server {
 
     /// A new user with one role, logged in.
     pub async fn user(&self, role: &str) -> Client {
-        let number = self.users_made.fetch_add(1, Ordering::Relaxed);
+        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
         let username = format!("{role}{number}");
         self.make_user(&username, &[role]).await;
         self.anonymous().log_in(&username).await
@@ -144,7 +146,7 @@ impl Server {
 
     /// A new user with one role, logged in with the password that the admin gave them.
     pub async fn newcomer(&self, role: &str) -> Client {
-        let number = self.users_made.fetch_add(1, Ordering::Relaxed);
+        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
         let username = format!("{role}{number}");
         self.make_newcomer(&username, &[role]).await;
         let anonymous = self.anonymous();
@@ -209,11 +211,35 @@ impl Server {
             .await
     }
 
+    /// Waits until all that was read, refused and tried in vain so far is in the audit log.
+    async fn wait_for_audit_log(&self) {
+        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
+        let last = format!("last-{number}");
+        // Entries are written in their order, so that what came before is there when this one is.
+        let path = "/api/v1/admin/audit?to=2000-01-01&limit=1";
+        let request = self.admin.request(Method::GET, path);
+        let answer = Answer::of(request.header("X-Request-Id", &last)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let mut connection = PgConnection::connect(&self.database_url)
+            .await
+            .expect("a connection");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let written = "SELECT EXISTS (SELECT FROM audit_log WHERE request_id = $1)";
+        while !sqlx::query_scalar::<_, bool>(written)
+            .bind(&last)
+            .fetch_one(&mut connection)
+            .await
+            .expect("an answer")
+        {
+            assert!(Instant::now() < deadline, "the audit log is not written");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The entries of the audit log that match the query, the latest first, with those that waited
     /// to be written.
     pub async fn audit(&self, query: &str) -> Vec<Value> {
-        let written = self.services.audit.write_down().await;
-        written.expect("a database");
+        self.wait_for_audit_log().await;
         let mut entries = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -301,13 +327,16 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
 
 /// All that the tables of a database hold: the rows of each as JSON, in an order of their own.
 /// Without the times at which migrations ran and the salts of the audit log, so that two databases
-/// of the same content are equal.
+/// of the same content are equal; and without what is written beside the requests, so that a
+/// database to which nothing was done stays equal: the seals, when sessions were last seen, and the
+/// entries about what was read, refused or tried in vain.
 pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
     let mut connection = PgConnection::connect(database_url)
         .await
         .expect("a connection");
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'",
+        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'
+            AND tablename NOT IN ('audit_seals', 'audit_sealed_rows')",
     )
     .fetch_all(&mut connection)
     .await
@@ -315,7 +344,14 @@ pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for table in tables {
         let statement = format!(
-            "SELECT (to_jsonb(t) - '{{installed_on,execution_time,changes_salt,changes_digest}}'::text[])::text FROM public.{table} t ORDER BY 1"
+            "SELECT row::text FROM (
+                SELECT to_jsonb(t) - '{{installed_on,execution_time}}'::text[]
+                    - '{{changes_salt,changes_digest,last_seen_at}}'::text[]
+                FROM public.{table} t
+            ) AS rows (row)
+            WHERE '{table}' <> 'audit_log' OR row ->> 'action' NOT IN
+                ('read', 'list', 'export', 'refuse', 'log_in_failed', 'lose')
+            ORDER BY 1"
         );
         let rows = sqlx::query_scalar(AssertSqlSafe(statement))
             .fetch_all(&mut connection)

@@ -10,7 +10,7 @@ use crate::clinic::ClinicService;
 use crate::identity::{IdentityService, IdentitySettings, PasswordHasher, TokenSource};
 use crate::patients::PatientService;
 use crate::shared::Ports;
-use crate::store::Rehearsal;
+use crate::store::{Rehearsal, Store};
 
 /// One service a context: what a program that offers the whole clinic holds.
 pub struct Services {
@@ -61,8 +61,15 @@ impl Services {
     /// everything that is wrong with a command that is known to be incomplete.
     #[must_use]
     pub fn rehearsal(&self) -> Self {
+        let store = Arc::clone(&self.ingredients.ports.store);
+        self.over(Arc::new(Rehearsal::of(store)))
+    }
+
+    /// The same services over another way to the same records.
+    #[must_use]
+    pub fn over(&self, store: Arc<dyn Store>) -> Self {
         let mut ingredients = self.ingredients.clone();
-        ingredients.ports.store = Arc::new(Rehearsal::of(ingredients.ports.store));
+        ingredients.ports.store = store;
         Self::of(ingredients)
     }
 

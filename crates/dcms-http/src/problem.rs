@@ -12,6 +12,7 @@ use dcms_domain::appointments::{Action, AppointmentError, Status};
 use dcms_domain::billing::{BillingError, InvoiceStatus};
 use dcms_domain::clinic::ClinicError;
 use dcms_domain::identity::{HashError, IdentityError};
+use dcms_domain::patients::PatientError;
 use dcms_domain::shared::{Cents, CommonError, FaultCode, Faults, MoneyOverflow};
 use dcms_domain::store::{NotReady, Rule, StoreError};
 use serde::Serialize;
@@ -582,6 +583,22 @@ impl From<ClinicError> for Problem {
             ClinicError::CurrencyFrozen => Self::new(
                 Code::InUse,
                 "The currency is fixed once an invoice was issued.",
+            ),
+        }
+    }
+}
+
+impl From<PatientError> for Problem {
+    fn from(error: PatientError) -> Self {
+        match error {
+            PatientError::Common(error) => error.into(),
+            PatientError::OpenBalance => Self::new(
+                Code::InUse,
+                "The patient has an invoice that is a draft or not paid.",
+            ),
+            PatientError::ComingVisit => Self::new(
+                Code::InUse,
+                "The patient has an appointment that is still to come or under way.",
             ),
         }
     }

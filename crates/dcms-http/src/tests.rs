@@ -612,7 +612,7 @@ async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String
         .unwrap();
     let unused_patient = clinic.register("Nobody", "Special").await;
     let patient_id = match operation_id {
-        "delete_patient" => unused_patient.patient_id,
+        "anonymize_patient" | "delete_patient" => unused_patient.patient_id,
         _ => clinic.patient.patient_id,
     };
     let contact = CreateContact {

@@ -4,7 +4,7 @@ use dcms_domain::appointments::{
     PartiesStanding, PlannedService, Standing, Status,
 };
 use dcms_domain::shared::{
-    AppointmentId, Instant, Page, PageRequest, Quantity, RoomId, TimeSlot, Version,
+    AppointmentId, Instant, Page, PageRequest, PatientId, Quantity, RoomId, TimeSlot, Version,
 };
 use dcms_domain::store::{Rule, StoreError};
 use uuid::Uuid;
@@ -115,11 +115,17 @@ fn planned_columns(services: &[PlannedService]) -> (Vec<Uuid>, Vec<i32>) {
 impl AppointmentRepository for PgSession {
     async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError> {
         let row = sqlx::query!(
-            "SELECT
-                (SELECT archived_at IS NULL FROM patients WHERE patient_id = $1) AS patient,
-                (SELECT is_active AND 'doctor' = ANY (roles) FROM users WHERE user_id = $2)
-                    AS doctor,
-                (SELECT is_active FROM rooms WHERE room_id = $3) AS room",
+            "WITH patient AS MATERIALIZED (
+                SELECT archived_at FROM patients WHERE patient_id = $1 FOR SHARE
+            ), doctor AS MATERIALIZED (
+                SELECT is_active, roles FROM users WHERE user_id = $2 FOR SHARE
+            ), room AS MATERIALIZED (
+                SELECT is_active FROM rooms WHERE room_id = $3 FOR SHARE
+            )
+            SELECT
+                (SELECT archived_at IS NULL FROM patient) AS patient,
+                (SELECT is_active AND 'doctor' = ANY (roles) FROM doctor) AS doctor,
+                (SELECT is_active FROM room) AS room",
             Uuid::from(parties.patient_id),
             Uuid::from(parties.doctor_id),
             parties.room_id.map(Uuid::from),
@@ -204,6 +210,36 @@ impl AppointmentRepository for PgSession {
         .map_err(store_error)?
         .map(Appointment::try_from)
         .transpose()
+    }
+
+    async fn lock_of_patient(
+        &mut self,
+        patient_id: PatientId,
+    ) -> Result<Vec<Appointment>, StoreError> {
+        // The calendar comes before the rows, as in an update: see CALENDAR_LOCK. Statements of
+        // their own: each then sees what was committed while the one before it waited.
+        sqlx::query!("SELECT pg_advisory_xact_lock_shared($1)", CALENDAR_LOCK)
+            .execute(self.connection())
+            .await
+            .map_err(store_error)?;
+        sqlx::query_scalar!(
+            "SELECT appointment_id FROM appointments WHERE patient_id = $1
+            ORDER BY appointment_id FOR UPDATE",
+            Uuid::from(patient_id),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        select_appointments!(
+            "SELECT * FROM appointments WHERE patient_id = $1",
+            Uuid::from(patient_id),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?
+        .into_iter()
+        .map(Appointment::try_from)
+        .collect()
     }
 
     async fn hold_calendar(&mut self) -> Result<(), StoreError> {

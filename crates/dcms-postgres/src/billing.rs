@@ -4,8 +4,8 @@ use dcms_domain::billing::{
     Payment, PaymentFilter, PaymentMethod, PaymentRepository, Refund, Voiding,
 };
 use dcms_domain::shared::{
-    AppointmentId, Cents, Instant, InvoiceId, Page, PageRequest, PaymentId, Quantity, ServiceId,
-    Version,
+    AppointmentId, Cents, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId, Quantity,
+    RefundId, ServiceId, Version,
 };
 use dcms_domain::store::StoreError;
 use iso_currency::Currency;
@@ -182,6 +182,28 @@ impl TryFrom<PaymentRow> for Payment {
     }
 }
 
+struct RefundRow {
+    refund_id: Uuid,
+    payment_id: Uuid,
+    amount_cents: i64,
+    reason: String,
+    recorded_by: Uuid,
+    created_at: Instant,
+}
+
+impl From<RefundRow> for Refund {
+    fn from(row: RefundRow) -> Self {
+        Self {
+            refund_id: row.refund_id.into(),
+            payment_id: row.payment_id.into(),
+            amount: Cents::new(row.amount_cents),
+            reason: row.reason,
+            recorded_by: row.recorded_by.into(),
+            created_at: row.created_at,
+        }
+    }
+}
+
 #[async_trait]
 impl InvoiceRepository for PgSession {
     async fn insert(&mut self, invoice: &Invoice) -> Result<(), StoreError> {
@@ -270,6 +292,27 @@ impl InvoiceRepository for PgSession {
             Some(id) => InvoiceRepository::get(self, id.into()).await,
             None => Ok(None),
         }
+    }
+
+    async fn lock_of_patient(&mut self, patient_id: PatientId) -> Result<Vec<Invoice>, StoreError> {
+        // Two statements, as in `lock`.
+        sqlx::query_scalar!(
+            "SELECT invoice_id FROM invoices WHERE patient_id = $1 ORDER BY invoice_id FOR UPDATE",
+            Uuid::from(patient_id),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        select_invoices!(
+            "SELECT * FROM invoices WHERE patient_id = $1",
+            Uuid::from(patient_id),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?
+        .into_iter()
+        .map(Invoice::try_from)
+        .collect()
     }
 
     async fn update_draft(&mut self, invoice: &Invoice) -> Result<(), StoreError> {
@@ -505,6 +548,40 @@ impl PaymentRepository for PgSession {
         require_one_row(&result)
     }
 
+    async fn redact(&mut self, patient_id: PatientId) -> Result<(), StoreError> {
+        sqlx::query!("SELECT redact_money_of($1)", Uuid::from(patient_id))
+            .execute(self.connection())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn refunds_of_patient(
+        &mut self,
+        patient_id: PatientId,
+        page: PageRequest<RefundId>,
+    ) -> Result<Page<Refund, RefundId>, StoreError> {
+        let rows = sqlx::query_as!(
+            RefundRow,
+            "SELECT refund_id, payment_id, refunds.amount_cents, reason, refunds.recorded_by,
+                refunds.created_at
+            FROM invoices JOIN payments USING (invoice_id) JOIN refunds USING (payment_id)
+            WHERE patient_id = $1
+                AND refund_id > coalesce($2, uuid '00000000-0000-0000-0000-000000000000')
+            ORDER BY refund_id LIMIT $3",
+            Uuid::from(patient_id),
+            page.after.map(Uuid::from),
+            page.rows_to_fetch(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        let refunds = rows.into_iter().map(Refund::from).collect();
+        Ok(Page::from_rows(refunds, &page, |refund: &Refund| {
+            refund.refund_id
+        }))
+    }
+
     async fn get(&mut self, payment_id: PaymentId) -> Result<Option<Payment>, StoreError> {
         sqlx::query_as!(
             PaymentRow,
@@ -535,6 +612,7 @@ impl PaymentRepository for PgSession {
                 AND ($3::timestamptz IS NULL OR paid_at >= $3)
                 AND ($4::timestamptz IS NULL OR paid_at < $4)
                 AND payment_id > coalesce($5, uuid '00000000-0000-0000-0000-000000000000')
+                AND ($7::uuid IS NULL OR patient_id = $7)
             ORDER BY payment_id LIMIT $6",
             filter.invoice_id.map(Uuid::from),
             filter.method.map(PaymentMethod::as_str),
@@ -542,6 +620,7 @@ impl PaymentRepository for PgSession {
             filter.window.to,
             page.after.map(Uuid::from),
             page.rows_to_fetch(),
+            filter.patient_id.map(Uuid::from),
         )
         .fetch_all(self.connection())
         .await

@@ -107,6 +107,9 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("patients_anonymized_at_sane", Rule::ValueRefused),
     ("patients_anonymized_is_empty", Rule::PatientAnonymized),
     ("patients_anonymized_for_good", Rule::PatientAnonymized),
+    ("patient_contacts_of_known_patient", Rule::PatientAnonymized),
+    ("appointments_of_known_patient", Rule::PatientAnonymized),
+    ("invoices_of_known_patient", Rule::PatientAnonymized),
 
     ("patient_contacts_pkey", Rule::IdentifierTaken),
     ("patient_contacts_primary_key", Rule::PrimaryContactTaken),

@@ -123,6 +123,8 @@ GRANT SELECT, INSERT,
 GRANT SELECT, UPDATE (last_sequence) ON invoice_numbering TO dcms_app;
 GRANT SELECT, INSERT, UPDATE (refunded_cents, version) ON payments TO dcms_app;
 GRANT SELECT, INSERT ON refunds TO dcms_app;
+-- Runs as the owner: what people wrote into the books goes only when its patient is nobody.
+GRANT EXECUTE ON FUNCTION redact_money_of(uuid) TO dcms_app;
 
 -- The audit log. Rows are added and never changed, nor are the seals on them.
 GRANT SELECT, INSERT ON audit_log TO dcms_app;
@@ -131,7 +133,7 @@ GRANT SELECT, INSERT ON audit_sealed_rows TO dcms_app;
 GRANT EXECUTE ON FUNCTION audit_changes_digest(bytea,jsonb) TO dcms_app;
 GRANT EXECUTE ON FUNCTION audit_row_digest(audit_log) TO dcms_app;
 GRANT EXECUTE ON FUNCTION
-    audit_seal_hash(bigint,timestamp with time zone,bytea) TO dcms_app;
+    audit_seal_hash(bigint,timestamp with time zone,bytea,bytea) TO dcms_app;
 -- Runs as the owner: the one way in which rows of the log lose something.
 GRANT EXECUTE ON FUNCTION redact_audit_of(uuid) TO dcms_app;
 

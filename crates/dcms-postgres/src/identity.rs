@@ -549,18 +549,19 @@ impl SessionRepository for PgSession {
         Ok(())
     }
 
-    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError> {
-        sqlx::query!(
+    async fn forget_expired(&mut self, before: Instant, limit: u32) -> Result<u32, StoreError> {
+        let deleted = sqlx::query!(
             "DELETE FROM sessions WHERE session_id IN (
                 SELECT session_id FROM sessions WHERE expires_at < $1
                 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
             )",
             before,
-            limit,
+            i64::from(limit),
         )
         .execute(self.connection())
         .await
         .map_err(store_error)?;
-        Ok(())
+        // No more than the limit.
+        Ok(u32::try_from(deleted.rows_affected()).unwrap_or(limit))
     }
 }

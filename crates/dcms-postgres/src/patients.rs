@@ -20,6 +20,7 @@ struct PatientRow {
     gender: String,
     notes: Option<String>,
     archived_at: Option<Instant>,
+    anonymized_at: Option<Instant>,
     version: i64,
     created_at: Instant,
     updated_at: Instant,
@@ -38,6 +39,7 @@ impl TryFrom<PatientRow> for Patient {
             gender: known(Gender::from_name(&row.gender), "patients.gender")?,
             notes: row.notes,
             archived_at: row.archived_at,
+            anonymized_at: row.anonymized_at,
             version: Version::new(row.version),
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -55,6 +57,7 @@ struct FoundRow {
     gender: String,
     notes: Option<String>,
     archived_at: Option<Instant>,
+    anonymized_at: Option<Instant>,
     version: i64,
     created_at: Instant,
     updated_at: Instant,
@@ -79,6 +82,7 @@ impl TryFrom<FoundRow> for Found {
             gender: row.gender,
             notes: row.notes,
             archived_at: row.archived_at,
+            anonymized_at: row.anonymized_at,
             version: row.version,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -121,6 +125,25 @@ impl TryFrom<ContactRow> for Contact {
             updated_at: row.updated_at,
         })
     }
+}
+
+/// The patient of that id, locked as the clause says.
+macro_rules! select_patient {
+    ($lock:literal, $patient_id:ident, $session:ident) => {
+        sqlx::query_as!(
+            PatientRow,
+            "SELECT patient_id, register_number, first_name, last_name, birthday, gender, notes,
+                archived_at, anonymized_at, version, created_at, updated_at
+            FROM patients WHERE patient_id = $1"
+                + $lock,
+            Uuid::from($patient_id),
+        )
+        .fetch_optional($session.connection())
+        .await
+        .map_err(store_error)?
+        .map(Patient::try_from)
+        .transpose()
+    };
 }
 
 /// The fewest characters of an address, or digits of a number, that are worth looking for.
@@ -202,8 +225,8 @@ impl PatientRepository for PgSession {
         sqlx::query!(
             "INSERT INTO patients (
                 patient_id, register_number, first_name, last_name, birthday, gender, notes,
-                archived_at, version, created_at, updated_at
-            ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                archived_at, version, created_at, updated_at, anonymized_at
+            ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             Uuid::from(patient.patient_id),
             patient.register_number.get(),
             patient.first_name,
@@ -215,6 +238,7 @@ impl PatientRepository for PgSession {
             patient.version.get(),
             patient.created_at,
             patient.updated_at,
+            patient.anonymized_at,
         )
         .execute(self.connection())
         .await
@@ -223,25 +247,22 @@ impl PatientRepository for PgSession {
     }
 
     async fn get(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError> {
-        sqlx::query_as!(
-            PatientRow,
-            "SELECT patient_id, register_number, first_name, last_name, birthday, gender, notes,
-                archived_at, version, created_at, updated_at
-            FROM patients WHERE patient_id = $1",
-            Uuid::from(patient_id),
-        )
-        .fetch_optional(self.connection())
-        .await
-        .map_err(store_error)?
-        .map(Patient::try_from)
-        .transpose()
+        select_patient!("", patient_id, self)
+    }
+
+    async fn hold(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError> {
+        select_patient!(" FOR SHARE", patient_id, self)
+    }
+
+    async fn lock(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError> {
+        select_patient!(" FOR UPDATE", patient_id, self)
     }
 
     async fn update(&mut self, patient: &Patient) -> Result<(), StoreError> {
         let result = sqlx::query!(
             "UPDATE patients
             SET first_name = $3, last_name = $4, birthday = $5, gender = $6, notes = $7,
-                archived_at = $8, version = $9, updated_at = $10
+                archived_at = $8, version = $9, updated_at = $10, anonymized_at = $11
             WHERE patient_id = $1 AND version = $2",
             Uuid::from(patient.patient_id),
             patient.version.previous().get(),
@@ -253,6 +274,7 @@ impl PatientRepository for PgSession {
             patient.archived_at,
             patient.version.get(),
             patient.updated_at,
+            patient.anonymized_at,
         )
         .execute(self.connection())
         .await
@@ -424,7 +446,8 @@ impl PgSession {
             sqlx::query_as!(
                 FoundRow,
                 "SELECT 0 AS \"rank!\", patient_id, register_number, first_name, last_name,
-                    birthday, gender, notes, archived_at, version, created_at, updated_at
+                    birthday, gender, notes, archived_at, anonymized_at, version, created_at,
+                    updated_at
                 FROM patients
                 WHERE archived_at IS NOT NULL
                     AND patient_id > coalesce($1, uuid '00000000-0000-0000-0000-000000000000')
@@ -438,7 +461,8 @@ impl PgSession {
             sqlx::query_as!(
                 FoundRow,
                 "SELECT 0 AS \"rank!\", patient_id, register_number, first_name, last_name,
-                    birthday, gender, notes, archived_at, version, created_at, updated_at
+                    birthday, gender, notes, archived_at, anonymized_at, version, created_at,
+                    updated_at
                 FROM patients
                 WHERE ($3 OR archived_at IS NULL)
                     AND patient_id > coalesce($1, uuid '00000000-0000-0000-0000-000000000000')

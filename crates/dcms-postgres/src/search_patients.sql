@@ -163,7 +163,8 @@ found AS (
 )
 SELECT rank AS "rank!", patient_id AS "patient_id!", register_number AS "register_number!",
     first_name AS "first_name!", last_name AS "last_name!", birthday, gender AS "gender!", notes,
-    archived_at, version AS "version!", created_at AS "created_at!", updated_at AS "updated_at!"
+    archived_at, anonymized_at, version AS "version!", created_at AS "created_at!",
+    updated_at AS "updated_at!"
 FROM found JOIN patients USING (patient_id)
 WHERE $7 IS NOT NULL
     OR (SELECT count(*) FROM pg_class AS a, pg_class AS b, pg_class AS c, pg_class AS d) > 0

@@ -15,6 +15,8 @@ use crate::session::PgSession;
 /// Enough for writes, which wait for the disk, to share its flushes; more would only make
 /// PostgreSQL switch between them.
 const POOL_SIZE: u32 = 16;
+/// What is done beside the requests has few connections, of its own: neither waits for the other.
+const BACKGROUND_POOL_SIZE: u32 = 2;
 /// How long the first connection, which tells whether there is a server at all, may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits for a connection of the pool.
@@ -47,7 +49,7 @@ const LONGEST_RETRY_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
-    /// For work on the schema, which may take longer than any request.
+    /// For work on everything there is, which may take longer than any request.
     without_timeouts: PgConnectOptions,
 }
 
@@ -70,23 +72,20 @@ impl PostgresStore {
         .map_err(ConnectError::Failed)?;
         // It has told what it was for; how well it closes does not matter.
         drop(first);
-        let pool = PgPoolOptions::new()
-            .max_connections(POOL_SIZE)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, usage| {
-                Box::pin(async move {
-                    if usage.idle_for > TRUSTED_WHEN_IDLE_FOR {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(without_timeouts.clone().options(SERVER_SETTINGS));
         Ok(Self {
-            pool,
+            pool: pool(POOL_SIZE, &without_timeouts),
             without_timeouts,
         })
+    }
+
+    /// A store over the same database for what is done beside the requests, with two connections
+    /// of its own. It is to be closed by itself.
+    #[must_use]
+    pub fn for_background_work(&self) -> Self {
+        Self {
+            pool: pool(BACKGROUND_POOL_SIZE, &self.without_timeouts),
+            without_timeouts: self.without_timeouts.clone(),
+        }
     }
 
     /// Waits until every connection is given back, and closes them.
@@ -98,14 +97,31 @@ impl PostgresStore {
         &self.pool
     }
 
-    /// A connection of its own, without limits on time, for work on the schema. As a pool, because
-    /// futures that borrow a single one for migrations are not `Send`.
+    /// A connection of its own, without limits on time, for work on everything there is. As a pool,
+    /// because futures that borrow a single one for migrations are not `Send`.
     pub(crate) async fn connection_without_timeouts(&self) -> Result<PgPool, sqlx::Error> {
         PgPoolOptions::new()
             .max_connections(1)
             .connect_with(self.without_timeouts.clone())
             .await
     }
+}
+
+/// A pool that connects when somebody asks for a connection.
+fn pool(size: u32, options: &PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| {
+            Box::pin(async move {
+                if usage.idle_for > TRUSTED_WHEN_IDLE_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options.clone().options(SERVER_SETTINGS))
 }
 
 #[async_trait]

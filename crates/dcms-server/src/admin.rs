@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dcms_domain::identity::Secret;
 use dcms_domain::shared::Clock as _;
+use dcms_postgres::{Seal, Verification};
 use dcms_system::SystemClock;
 
 use crate::config::Config;
@@ -42,6 +43,31 @@ pub async fn create_admin(config: &Config, username: String) -> anyhow::Result<(
         .await?;
     println!("Created the admin {} ({}).", user.username, user.user_id);
     database.close().await
+}
+
+/// Walks the seals of the audit log. The server may run meanwhile.
+///
+/// # Errors
+/// One line that names the first row or seal that somebody changed, removed or inserted; or when
+/// the database cannot be reached or is not migrated.
+pub async fn verify_audit_log(config: &Config) -> anyhow::Result<()> {
+    let database = Database::open(config).await?;
+    let verification = database.store().verify_audit_log().await;
+    database.close().await?;
+    let Verification {
+        seals,
+        rows,
+        last_seal,
+        outcome,
+    } = verification?;
+    println!("{rows} rows in {seals} seals are what was written.");
+    let waiting =
+        outcome.context("the audit log is not what was written, from there on nothing is known")?;
+    println!("{waiting} rows are not sealed yet.");
+    if let Some(Seal { seal_id, hash, .. }) = last_seal {
+        println!("The last seal is {seal_id}: {hash}");
+    }
+    Ok(())
 }
 
 fn read_password() -> anyhow::Result<Secret> {

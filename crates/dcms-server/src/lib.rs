@@ -6,9 +6,11 @@
 //! - [`serve`]: the server from its start to its end.
 //! - [`connections`]: each of them, within bounds.
 //! - [`tls`]: the certificate, followed as it changes.
+//! - [`background`]: what is done beside the requests.
 //! - [`admin`]: what is done without the server.
 
 pub mod admin;
+pub mod background;
 pub mod config;
 pub mod connections;
 pub mod database;

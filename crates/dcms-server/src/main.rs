@@ -27,6 +27,11 @@ enum Command {
         #[command(subcommand)]
         command: AdminCommand,
     },
+    /// Keep the audit log.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
 }
 
 #[derive(Subcommand)]
@@ -36,6 +41,12 @@ enum AdminCommand {
         /// What they log in with.
         username: String,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Tell whether rows were changed, removed or inserted since they were sealed.
+    Verify,
 }
 
 #[tokio::main]
@@ -48,5 +59,8 @@ async fn main() -> ExitCode {
         Command::Admin {
             command: AdminCommand::Create { username },
         } => admin::create_admin(&config, username).await,
+        Command::Audit {
+            command: AuditCommand::Verify,
+        } => admin::verify_audit_log(&config).await,
     })
 }

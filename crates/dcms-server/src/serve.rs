@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::background::Background;
 use crate::config::{Config, Environment};
 use crate::connections::{Connections, Transport};
 use crate::database::{self, Database};
@@ -50,6 +51,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         config.env,
         config.session_lifetime(),
     )?);
+    let background = Background::start(database.store(), &services);
     let draining = Draining::default();
     let router = dcms_http::router(
         services,
@@ -67,6 +69,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the welcome was not printed");
     }
     let served = run(listener, router, draining, stop.notice(), transport).await;
+    background.stop().await;
     let closed = database.close().await;
     served.and(closed)
 }

@@ -368,12 +368,11 @@ impl Sender {
                         ("username" | "name" | "code", _) => *member = json!(self.unique()),
                         ("current_password", _) => *member = json!(PASSWORD),
                         ("password" | "new_password", _) => *member = json!(OTHER_PASSWORD),
-                        ("phone", _) => *member = json!(format!("+4930{PHONE}")),
                         ("email", _) => *member = json!("zqmark@example.org"),
                         ("value", Value::String(text)) if text.contains('@') => {
                             *member = json!("zqmark@example.org");
                         }
-                        ("value", _) => *member = json!(format!("+4930{PHONE}")),
+                        ("phone" | "value", _) => *member = json!(format!("+4930{PHONE}")),
                         (
                             "first_name" | "last_name" | "notes" | "label" | "display_name"
                             | "device_name" | "reason" | "description" | "clinic_name" | "address"

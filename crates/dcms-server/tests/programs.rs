@@ -486,3 +486,73 @@ async fn proxies_and_origins_that_are_none_are_refused() {
         assert!(!output.status.success() && error.contains(value), "{error}");
     }
 }
+
+fn verify_audit_log(url: &str) -> Output {
+    dcms(&["audit", "verify"], &[("DATABASE_URL", url)])
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_audit_log_is_verified_at_the_console() {
+    let database = database().await;
+    let url = application(&database);
+    let output = verify_audit_log(&url);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        printed,
+        "0 rows in 0 seals are what was written.\n0 rows are not sealed yet.\n"
+    );
+
+    assert!(create_admin(&url, PASSWORD).status.success());
+    let store = PostgresStore::connect(&url).await.unwrap();
+    let seal = store.seal_audit_log().await.unwrap().unwrap();
+    // While the server runs.
+    let _server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
+    let output = verify_audit_log(&url);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    for line in [
+        "1 rows in 1 seals are what was written.",
+        "0 rows are not sealed yet.",
+        &format!("The last seal is 1: {}", seal.hash),
+    ] {
+        assert!(
+            printed.lines().any(|printed| printed == line),
+            "no {line:?} in: {printed}"
+        );
+    }
+
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let audit_id: String = sqlx::query_scalar("DELETE FROM audit_log RETURNING audit_id::text")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let output = verify_audit_log(&url);
+    assert_refused(&output, &["audit log", &audit_id, "seal 1", "was removed"]);
+}
+
+/// What cannot be written before the end is counted in the log of the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_are_lost_at_the_end_are_told() {
+    let database = database().await;
+    let url = application(&database);
+    let mut server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
+    let mut holder = PgConnection::connect(database.url()).await.unwrap();
+    let mut held = holder.begin().await.unwrap();
+    sqlx::query("LOCK TABLE audit_log IN EXCLUSIVE MODE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let (status, _) = log_in(&server, "not the password").await;
+    assert_eq!(status, 401);
+    let log = server.log_after_the_end();
+    let told = log.lines().find(|line| line.contains("are lost"));
+    let told: Value = serde_json::from_str(told.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    assert_eq!(
+        (&told["level"], &told["fields"]["entries"]),
+        (&json!("ERROR"), &json!(1)),
+        "{told}"
+    );
+}

@@ -6,6 +6,7 @@
 mod admin;
 mod appointments;
 mod audit;
+mod audit_log;
 mod clinic;
 mod concurrency;
 mod conventions;
@@ -18,6 +19,7 @@ mod openapi;
 mod operations;
 mod patients;
 mod payments;
+mod privacy;
 mod roles;
 mod search;
 mod services;

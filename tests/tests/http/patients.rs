@@ -45,6 +45,7 @@ async fn a_patient_is_registered_and_read_back() {
             "gender",
             "notes",
             "archived_at",
+            "anonymized_at",
             "created_at",
             "updated_at",
         ],

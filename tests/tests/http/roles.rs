@@ -98,6 +98,8 @@ pub(crate) const ROUTES: &[Route] = routes! {
     DELETE "/patients/{patient}" ""                                                               204
     POST   "/patients/{patient}/archive" ""                                                       200
     POST   "/patients/{patient}/restore" ""                                                       200
+    GET    "/patients/{patient}/export" ""                                                        200
+    POST   "/patients/{patient}/anonymize" r#"{"reason": "Asked to be forgotten"}"#               200
     GET    "/patients/{patient}/contacts" ""                                                      200
     POST   "/patients/{patient}/contacts" r#"{"type": "email", "value": "a@example.org"}"#        201
     PATCH  "/patients/{patient}/contacts/{contact}" r#"{"label": "work"}"#                        200

@@ -1,7 +1,7 @@
 use crate::access::Permission;
 use crate::shared::{
-    AppointmentId, Change, CommonError, FaultCode, Faults, Instant, PatientId, Quantity, RoomId,
-    ServiceId, TimeSlot, TimeSlotError, UserId, Version, WindowRequest, context_error,
+    AppointmentId, Change, CommonError, FaultCode, Faults, Instant, PatientId, Quantity, REDACTED,
+    RoomId, ServiceId, TimeSlot, TimeSlotError, UserId, Version, WindowRequest, context_error,
     is_sane_instant, multi_line_text, single_line_text,
 };
 
@@ -355,6 +355,32 @@ impl Appointment {
         self.version = self.version.next();
         self.updated_at = now;
         Ok(self)
+    }
+
+    /// Whether the patient still has to come, or is here: it did not end, neither in fact nor by
+    /// the clock.
+    pub(crate) fn is_coming(&self, now: Instant) -> bool {
+        match self.status {
+            Status::Scheduled | Status::Confirmed => self.slot.ends_at() > now,
+            Status::Arrived | Status::InChair => true,
+            Status::Completed | Status::Cancelled | Status::NoShow => false,
+        }
+    }
+
+    /// The visit without what people wrote about it, if they wrote anything.
+    pub(crate) fn redacted(&self, now: Instant) -> Option<Self> {
+        let redacted = |reason: &Option<String>| reason.as_ref().map(|_| REDACTED.to_owned());
+        let without = Self {
+            notes: None,
+            overbook_reason: redacted(&self.overbook_reason),
+            cancel_reason: redacted(&self.cancel_reason),
+            ..self.clone()
+        };
+        (without != *self).then(|| Self {
+            version: self.version.next(),
+            updated_at: now,
+            ..without
+        })
     }
 
     /// Whether it takes a doctor, room or patient at a time at which `before` did not.

@@ -4,11 +4,14 @@ use super::{Appointment, AppointmentKey, Parties, PartiesStanding, Status};
 use crate::shared::{AppointmentId, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId};
 use crate::store::StoreError;
 
-/// Keeps appointments. Never lets a doctor, a room or a patient be in two places at a time.
+/// Keeps appointments. Never lets a doctor, a room or a patient be in two places at a time, and
+/// keeps the visits of anonymized patients as they are:
+/// [`Rule::PatientAnonymized`](crate::store::Rule::PatientAnonymized).
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait AppointmentRepository: Send {
-    /// Whether all parties of a visit can be booked.
+    /// Whether all parties of a visit can be booked. They stay as they are until the unit of work
+    /// ends.
     async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError>;
 
     /// Adds a visit if its slot is free, else refuses with
@@ -23,6 +26,13 @@ pub trait AppointmentRepository: Send {
         &mut self,
         appointment_id: AppointmentId,
     ) -> Result<Option<Appointment>, StoreError>;
+
+    /// All visits of a patient, held against change until the unit of work ends. To be called with
+    /// the patient [locked](crate::patients::PatientRepository::lock), so that none comes.
+    async fn lock_of_patient(
+        &mut self,
+        patient_id: PatientId,
+    ) -> Result<Vec<Appointment>, StoreError>;
 
     /// Keeps everybody else from claiming slots until the unit of work ends. To be called before
     /// an [`update`](Self::update) that claims one, so that two that cross each other take turns.

@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use chrono::TimeDelta;
+
 use super::{AuditAction, AuditEntry, Entity, Subject};
 use crate::access::Origin;
-use crate::shared::Ports;
+use crate::shared::{Instant, Ports};
 use crate::store::{Store, StoreError};
 
 /// How many entries wait at most. At 200 reads a second that is a minute without a database.
@@ -11,6 +13,10 @@ const CAPACITY: usize = 12_000;
 
 /// How many entries are written at once.
 const BATCH: usize = 500;
+
+/// How long an entry waits at most. What comes later than a day after its time looks to whoever
+/// verifies the log as if somebody had slipped it in.
+const LONGEST_WAIT: TimeDelta = TimeDelta::hours(12);
 
 /// Entries of the audit log that wait to be written: of reads, of refusals, of failed log-ins.
 ///
@@ -65,7 +71,8 @@ impl AccessLog {
         self.waiting().lost
     }
 
-    /// Writes everything that waits. Only one caller may do so at a time.
+    /// Writes everything that waits. Only one caller may do so at a time. Dropped half way, it
+    /// lets what it had not written wait on.
     ///
     /// # Errors
     /// When the store does not take them. While it is away they go on waiting; a batch that it
@@ -73,44 +80,27 @@ impl AccessLog {
     pub async fn write_down(&self, ports: &Ports) -> Result<WrittenDown, StoreError> {
         let mut done = WrittenDown::default();
         loop {
-            let (mut batch, lost) = self.take_batch();
-            if lost > 0 {
-                let subject = Subject::list(Entity::AuditLog);
-                let count = i64::try_from(lost).unwrap_or(i64::MAX);
-                let entry = ports.audit_anonymous(&Origin::default(), AuditAction::Lose, subject);
-                batch.push(entry.with("entries", count));
-            }
-            let noted = batch.len() - usize::from(lost > 0);
-            if batch.is_empty() {
+            let mut batch = self.take_batch(ports.clock.now());
+            let Some(appended) = batch.append(ports).await? else {
                 return Ok(done);
-            }
-            if let Err(error) = append(&*ports.store, &batch).await {
-                batch.truncate(noted);
-                self.take_back(batch, lost, &error);
-                return Err(error);
-            }
-            done.written += noted;
-            done.lost += lost;
+            };
+            done.written += appended.written;
+            done.lost += appended.lost;
         }
     }
 
-    fn take_batch(&self) -> (Vec<AuditEntry>, u64) {
+    fn take_batch(&self, now: Instant) -> Batch<'_> {
         let mut waiting = self.waiting();
+        let is_too_old = |entry: &AuditEntry| now - entry.at > LONGEST_WAIT;
+        while waiting.entries.front().is_some_and(is_too_old) {
+            waiting.entries.pop_front();
+            waiting.lost += 1;
+        }
         let count = waiting.entries.len().min(BATCH);
-        let batch = waiting.entries.drain(..count).collect();
-        (batch, std::mem::take(&mut waiting.lost))
-    }
-
-    fn take_back(&self, batch: Vec<AuditEntry>, lost: u64, error: &StoreError) {
-        let mut waiting = self.waiting();
-        waiting.lost += lost;
-        let may_work_later = matches!(error, StoreError::Unavailable(_) | StoreError::Conflict);
-        for entry in batch.into_iter().rev() {
-            if may_work_later && waiting.entries.len() < CAPACITY {
-                waiting.entries.push_front(entry);
-            } else {
-                waiting.lost += 1;
-            }
+        Batch {
+            log: self,
+            entries: waiting.entries.drain(..count).collect(),
+            lost: std::mem::take(&mut waiting.lost),
         }
     }
 
@@ -120,10 +110,60 @@ impl AccessLog {
     }
 }
 
-async fn append(store: &dyn Store, batch: &[AuditEntry]) -> Result<(), StoreError> {
-    let Some((last, others)) = batch.split_last() else {
-        return Ok(());
-    };
+/// Entries on their way to the store. Dropped, those that did not arrive wait again.
+struct Batch<'log> {
+    log: &'log AccessLog,
+    entries: Vec<AuditEntry>,
+    lost: u64,
+}
+
+impl Batch<'_> {
+    /// Writes it; nothing when there is nothing to write.
+    async fn append(&mut self, ports: &Ports) -> Result<Option<WrittenDown>, StoreError> {
+        let loss = (self.lost > 0).then(|| {
+            let subject = Subject::list(Entity::AuditLog);
+            let count = i64::try_from(self.lost).unwrap_or(i64::MAX);
+            let loss = ports.audit_anonymous(&Origin::default(), AuditAction::Lose, subject);
+            loss.with("entries", count)
+        });
+        let (last, others) = match (&loss, self.entries.split_last()) {
+            (Some(loss), _) => (loss, self.entries.as_slice()),
+            (None, Some((last, others))) => (last, others),
+            (None, None) => return Ok(None),
+        };
+        if let Err(error) = append(&*ports.store, others, last).await {
+            if !matches!(error, StoreError::Unavailable(_) | StoreError::Conflict) {
+                let refused = self.entries.drain(..).len();
+                self.lost += u64::try_from(refused).unwrap_or(u64::MAX);
+            }
+            return Err(error);
+        }
+        Ok(Some(WrittenDown {
+            written: std::mem::take(&mut self.entries).len(),
+            lost: std::mem::take(&mut self.lost),
+        }))
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.log.waiting();
+        waiting.lost += self.lost;
+        for entry in self.entries.drain(..).rev() {
+            if waiting.entries.len() < CAPACITY {
+                waiting.entries.push_front(entry);
+            } else {
+                waiting.lost += 1;
+            }
+        }
+    }
+}
+
+async fn append(
+    store: &dyn Store,
+    others: &[AuditEntry],
+    last: &AuditEntry,
+) -> Result<(), StoreError> {
     let mut work = store.begin().await?;
     if !others.is_empty() {
         work.audit().append(others).await?;

@@ -19,6 +19,7 @@ pub trait AuditRepository: Send {
         page: PageRequest<AuditId>,
     ) -> Result<Page<AuditEntry, AuditId>, StoreError>;
 
-    /// Takes what was changed out of all entries about a patient, and leaves that it was.
+    /// Takes what was changed out of all entries about a patient who is anonymized, and leaves that
+    /// it was. Touches nobody else's.
     async fn redact(&mut self, patient_id: PatientId) -> Result<(), StoreError>;
 }

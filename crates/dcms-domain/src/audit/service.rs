@@ -111,11 +111,24 @@ impl AuditService {
         self.ports.access_log.note(entry);
     }
 
-    /// Writes what waits in the access log. Only one caller may do so at a time.
+    /// Writes the entries that wait: see [`AccessLog::write_down`](super::AccessLog::write_down).
     ///
     /// # Errors
-    /// As [`AccessLog::write_down`](super::AccessLog::write_down).
-    pub async fn write_down(&self) -> Result<WrittenDown, StoreError> {
+    /// When the store does not take them.
+    pub async fn write_down_accesses(&self) -> Result<WrittenDown, StoreError> {
         self.ports.access_log.write_down(&self.ports).await
+    }
+
+    /// How many entries wait or are lost without anybody having been told.
+    #[must_use]
+    pub fn unwritten_accesses(&self) -> u64 {
+        let log = &self.ports.access_log;
+        u64::try_from(log.len()).unwrap_or(u64::MAX) + log.lost()
+    }
+
+    /// How many entries are lost without anybody having been told.
+    #[must_use]
+    pub fn lost_accesses(&self) -> u64 {
+        self.ports.access_log.lost()
     }
 }

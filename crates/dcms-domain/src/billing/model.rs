@@ -365,6 +365,14 @@ impl Invoice {
         self.total.minus(self.paid)
     }
 
+    /// Whether money is owed on it, or will be once it is issued.
+    pub(crate) fn is_open(&self) -> bool {
+        match self.status() {
+            InvoiceStatus::Draft | InvoiceStatus::Issued | InvoiceStatus::PartiallyPaid => true,
+            InvoiceStatus::Paid | InvoiceStatus::Void => false,
+        }
+    }
+
     /// Nothing, as long as it is a draft.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 use async_trait::async_trait;
 
 use super::{Invoice, InvoiceStatus, Payment, PaymentMethod, Refund};
-use crate::shared::{InvoiceId, Page, PageRequest, PatientId, PaymentId, TimeWindow};
+use crate::shared::{InvoiceId, Page, PageRequest, PatientId, PaymentId, RefundId, TimeWindow};
 use crate::store::StoreError;
 
 /// Keeps invoices and their lines.
 ///
 /// Writes store an invoice whose version was raised by one; when the stored one is not the version
-/// before, they answer [`StoreError::Conflict`].
+/// before, they answer [`StoreError::Conflict`]. Those about an anonymized patient are refused with
+/// [`Rule::PatientAnonymized`](crate::store::Rule::PatientAnonymized).
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait InvoiceRepository: Send {
@@ -26,6 +27,10 @@ pub trait InvoiceRepository: Send {
         &mut self,
         payment_id: PaymentId,
     ) -> Result<Option<Invoice>, StoreError>;
+
+    /// All invoices of a patient, each held like [`lock`](Self::lock). To be called with the
+    /// patient [locked](crate::patients::PatientRepository::lock), so that none comes.
+    async fn lock_of_patient(&mut self, patient_id: PatientId) -> Result<Vec<Invoice>, StoreError>;
 
     /// Stores a changed draft with its lines.
     async fn update_draft(&mut self, invoice: &Invoice) -> Result<(), StoreError>;
@@ -51,7 +56,8 @@ pub trait InvoiceRepository: Send {
     ) -> Result<Page<Invoice, InvoiceId>, StoreError>;
 }
 
-/// Keeps payments and refunds. Adds to them, never changes or deletes them.
+/// Keeps payments and refunds. Adds to them, never changes or deletes them; only what people wrote
+/// about an anonymized patient's goes.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait PaymentRepository: Send {
@@ -68,6 +74,18 @@ pub trait PaymentRepository: Send {
 
     /// The payment of that id.
     async fn get(&mut self, payment_id: PaymentId) -> Result<Option<Payment>, StoreError>;
+
+    /// Puts [`REDACTED`](crate::shared::REDACTED) in the place of what people wrote about the
+    /// payments, refunds and void invoices of a patient who is anonymized, and touches nobody
+    /// else's.
+    async fn redact(&mut self, patient_id: PatientId) -> Result<(), StoreError>;
+
+    /// A patient's refunds, in the order they were recorded.
+    async fn refunds_of_patient(
+        &mut self,
+        patient_id: PatientId,
+        page: PageRequest<RefundId>,
+    ) -> Result<Page<Refund, RefundId>, StoreError>;
 
     /// The payments that match, in the order they were recorded.
     async fn list(
@@ -93,6 +111,8 @@ pub struct InvoiceFilter {
 pub struct PaymentFilter {
     /// Of this invoice.
     pub invoice_id: Option<InvoiceId>,
+    /// For an invoice of this patient.
+    pub patient_id: Option<PatientId>,
     /// That came in this way.
     pub method: Option<PaymentMethod>,
     /// Paid in this window.

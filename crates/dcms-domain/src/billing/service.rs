@@ -30,7 +30,7 @@ impl BillingService {
     /// Drafts an invoice.
     ///
     /// # Errors
-    /// Faults.
+    /// Faults; [`Rule::PatientAnonymized`](crate::store::Rule::PatientAnonymized).
     pub async fn draft(
         &self,
         actor: &Actor,
@@ -44,8 +44,9 @@ impl BillingService {
                 faults.add("/appointment_id", FaultCode::Required, detail);
             }
             let mut work = self.ports.store.begin().await?;
-            if work.patients().get(command.patient_id).await?.is_none() {
-                faults.add("/patient_id", FaultCode::Unknown, "must be a patient");
+            match work.patients().hold(command.patient_id).await? {
+                Some(patient) => patient.require_known()?,
+                None => faults.add("/patient_id", FaultCode::Unknown, "must be a patient"),
             }
             let appointment = visit_of(
                 &mut *work,
@@ -447,6 +448,7 @@ impl BillingService {
         let mut connection = self.ports.store.connect().await?;
         let filter = PaymentFilter {
             invoice_id: None,
+            patient_id: None,
             method: query.method,
             window: resolve_window(&mut *connection, query.window).await?,
         };

@@ -123,7 +123,7 @@ pub trait SessionRepository: Send {
     /// work it stands at once.
     async fn mark_seen(&mut self, seen: &[(SessionId, Instant)]) -> Result<(), StoreError>;
 
-    /// Forgets at most `limit` sessions that expired before `before`. Outside of a unit of work it
-    /// stands at once.
-    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError>;
+    /// Forgets at most `limit` sessions that expired before `before`; answers how many. Outside of
+    /// a unit of work it stands at once.
+    async fn forget_expired(&mut self, before: Instant, limit: u32) -> Result<u32, StoreError>;
 }

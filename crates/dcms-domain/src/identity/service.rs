@@ -19,6 +19,12 @@ use crate::shared::{
 };
 use crate::store::{Store, StoreError, retry_conflicts};
 
+/// How long the records of sessions are kept after these have expired.
+const SESSIONS_KEPT: TimeDelta = TimeDelta::days(30);
+
+/// How many sessions are forgotten at once.
+const FORGOTTEN_AT_ONCE: u32 = 500;
+
 /// What can be configured about who comes in.
 #[derive(Clone)]
 pub struct IdentitySettings {
@@ -607,6 +613,40 @@ impl IdentityService {
             session,
             user,
         })
+    }
+
+    /// Forgets sessions that expired a month ago: what is done by itself from time to time.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// What any context can fail with. What was forgotten until then stays forgotten.
+    pub async fn forget_expired_sessions(&self) -> Result<u64, IdentityError> {
+        let before = self.ports.clock.now() - SESSIONS_KEPT;
+        let mut forgotten = 0;
+        loop {
+            let count = retry_conflicts(&*self.ports.store, || self.forget_some(before)).await?;
+            forgotten += u64::from(count);
+            if count < FORGOTTEN_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    async fn forget_some(&self, expired_before: Instant) -> Result<u32, IdentityError> {
+        let mut work = self.ports.store.begin().await?;
+        let sessions = work.sessions();
+        let count = sessions
+            .forget_expired(expired_before, FORGOTTEN_AT_ONCE)
+            .await?;
+        if count > 0 {
+            let (nobody, subject) = (Origin::default(), Subject::list(Entity::Session));
+            let entry = self
+                .ports
+                .audit_anonymous(&nobody, AuditAction::Delete, subject);
+            work.commit(&entry.with("sessions", i64::from(count)))
+                .await?;
+        }
+        Ok(count)
     }
 
     /// Users in the order they were made.

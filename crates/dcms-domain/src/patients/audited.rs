@@ -16,6 +16,7 @@ impl Audited for Patient {
             gender,
             notes,
             archived_at,
+            anonymized_at,
             version: _,
             created_at: _,
             updated_at: _,
@@ -28,6 +29,7 @@ impl Audited for Patient {
             ("gender", gender.as_str().into()),
             ("notes", notes.as_ref().into()),
             ("archived_at", (*archived_at).into()),
+            ("anonymized_at", (*anonymized_at).into()),
         ]
     }
 }

@@ -2,9 +2,11 @@
 
 mod audited;
 mod model;
+mod privacy;
 mod repository;
 mod service;
 
 pub use model::*;
+pub use privacy::{PatientError, PatientExport};
 pub use repository::*;
 pub use service::*;

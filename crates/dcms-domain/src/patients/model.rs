@@ -6,6 +6,7 @@ use crate::shared::{
     Change, ContactId, FaultCode, Faults, Instant, PatientId, Version, email_address, is_sane_day,
     multi_line_text, phone_number, single_line_text,
 };
+use crate::store::{Rule, StoreError};
 
 /// The number a patient is registered under: given once, never reused, never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +98,8 @@ pub struct Patient {
     pub notes: Option<String>,
     /// Since when they are no longer treated here.
     pub archived_at: Option<Instant>,
+    /// Since when nobody can tell who they were.
+    pub anonymized_at: Option<Instant>,
     /// Counts the changes.
     pub version: Version,
     /// When they were registered.
@@ -196,6 +199,38 @@ impl Patient {
             self.updated_at = now;
         }
         self
+    }
+}
+
+/// What an anonymized patient is called.
+pub const ANONYMOUS_NAME: (&str, &str) = ("Anonymized", "Patient");
+
+impl Patient {
+    /// The patient without anything that tells who they are, archived for good.
+    pub(super) fn anonymized(self, now: Instant) -> Self {
+        Self {
+            first_name: ANONYMOUS_NAME.0.to_owned(),
+            last_name: ANONYMOUS_NAME.1.to_owned(),
+            birthday: None,
+            gender: Gender::Unknown,
+            notes: None,
+            archived_at: self.archived_at.or(Some(now)),
+            anonymized_at: Some(now),
+            version: self.version.next(),
+            updated_at: now,
+            ..self
+        }
+    }
+
+    /// Nothing, as long as the clinic knows who they are.
+    ///
+    /// # Errors
+    /// [`Rule::PatientAnonymized`], which the store holds too.
+    pub(crate) fn require_known(&self) -> Result<(), StoreError> {
+        if self.anonymized_at.is_some() {
+            return Err(StoreError::Violated(Rule::PatientAnonymized));
+        }
+        Ok(())
     }
 }
 

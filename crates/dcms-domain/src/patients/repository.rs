@@ -20,7 +20,16 @@ pub trait PatientRepository: Send {
     /// The patient of that id.
     async fn get(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError>;
 
-    /// Stores a changed patient.
+    /// The patient of that id, who stays as they are until the unit of work ends. Others may hold
+    /// them at the same time.
+    async fn hold(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError>;
+
+    /// The patient of that id, held against everybody else until the unit of work ends: nobody
+    /// books, charges or changes them meanwhile.
+    async fn lock(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError>;
+
+    /// Stores a changed patient. One who is anonymized stays so, and nameless: else refuses with
+    /// [`Rule::PatientAnonymized`](crate::store::Rule::PatientAnonymized).
     async fn update(&mut self, patient: &Patient) -> Result<(), StoreError>;
 
     /// Deletes a patient and their contacts; one with appointments or invoices is refused with
@@ -34,7 +43,7 @@ pub trait PatientRepository: Send {
         page: PageRequest<PatientKey>,
     ) -> Result<Page<Patient, PatientKey>, StoreError>;
 
-    /// Adds a contact.
+    /// Adds a contact, if the patient is not anonymized.
     async fn insert_contact(&mut self, contact: &Contact) -> Result<(), StoreError>;
 
     /// The contact of that id, if it is this patient's.

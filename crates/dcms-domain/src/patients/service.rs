@@ -14,7 +14,7 @@ use crate::store::{Rule, StoreError, UnitOfWork, retry_conflicts};
 
 /// Patients and their contacts. Fails with what any context can fail with.
 pub struct PatientService {
-    ports: Ports,
+    pub(super) ports: Ports,
 }
 
 impl PatientService {
@@ -49,6 +49,7 @@ impl PatientService {
                 gender: details.gender,
                 notes: details.notes.clone(),
                 archived_at: None,
+                anonymized_at: None,
                 version: Version::FIRST,
                 created_at: now,
                 updated_at: now,
@@ -100,7 +101,8 @@ impl PatientService {
     /// Changes a patient.
     ///
     /// # Errors
-    /// Faults; [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    /// Faults; [`Rule::PatientAnonymized`]; [`CommonError::NotFound`];
+    /// [`CommonError::VersionMismatch`].
     pub async fn change(
         &self,
         actor: &Actor,
@@ -111,7 +113,8 @@ impl PatientService {
         actor.require(Permission::ChangePatients)?;
         let action = AuditAction::Change;
         self.update(actor, action, patient_id, expected, |patient, now| {
-            patient.changed(changes.clone(), now)
+            patient.require_known()?;
+            Ok(patient.changed(changes.clone(), now)?)
         })
         .await
     }
@@ -138,7 +141,7 @@ impl PatientService {
     /// Takes a patient out of the archive. Restoring one who is not archived changes nothing.
     ///
     /// # Errors
-    /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    /// [`Rule::PatientAnonymized`]; [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
     pub async fn restore(
         &self,
         actor: &Actor,
@@ -148,6 +151,7 @@ impl PatientService {
         actor.require(Permission::ChangePatients)?;
         let action = AuditAction::Restore;
         self.update(actor, action, patient_id, expected, |patient, now| {
+            patient.require_known()?;
             Ok(patient.archived(false, now))
         })
         .await
@@ -203,7 +207,8 @@ impl PatientService {
     /// Adds a contact. A primary one takes that place from another of its type.
     ///
     /// # Errors
-    /// Faults; [`CommonError::NotFound`] when there is no such patient.
+    /// Faults; [`Rule::PatientAnonymized`]; [`CommonError::NotFound`] when there is no such
+    /// patient.
     pub async fn add_contact(
         &self,
         actor: &Actor,
@@ -229,10 +234,8 @@ impl PatientService {
         let contact = &contact;
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
-            work.patients()
-                .get(patient_id)
-                .await?
-                .ok_or(CommonError::NotFound)?;
+            let patient = work.patients().hold(patient_id).await?;
+            patient.ok_or(CommonError::NotFound)?.require_known()?;
             make_way(&mut *work, contact).await?;
             work.patients()
                 .insert_contact(contact)
@@ -310,7 +313,7 @@ impl PatientService {
         action: AuditAction,
         patient_id: PatientId,
         expected: &Expected,
-        decide: impl Fn(Patient, Instant) -> Result<Patient, Faults> + Send + Sync,
+        decide: impl Fn(Patient, Instant) -> Result<Patient, CommonError> + Send + Sync,
     ) -> Result<Patient, CommonError> {
         let decide = &decide;
         retry_conflicts(&*self.ports.store, || async move {

@@ -20,7 +20,9 @@ pub use money::{Cents, MoneyOverflow, Quantity};
 pub use paging::{Page, PageLimit, PageRequest};
 pub use ports::{Clock, IdSource, Ports};
 pub(crate) use text::search_text;
-pub use text::{email_address, folded_text, multi_line_text, phone_number, single_line_text};
+pub use text::{
+    REDACTED, email_address, folded_text, multi_line_text, phone_number, single_line_text,
+};
 pub use time::{
     Bound, EARLIEST_YEAR, Instant, LATEST_YEAR, MAX_SLOT_HOURS, TimeSlot, TimeSlotError,
     TimeWindow, WindowRequest, clinic_day, is_sane_day, is_sane_instant,

@@ -9,6 +9,9 @@ impl PageLimit {
     /// The largest page.
     pub const MAX: u8 = 200;
 
+    /// The limit of the largest page.
+    pub const LARGEST: Self = Self(Self::MAX);
+
     /// A limit within bounds, or nothing.
     #[must_use]
     pub fn new(limit: u32) -> Option<Self> {

@@ -5,6 +5,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{FaultCode, Faults};
 
+/// What stands in the place of text that had to go.
+pub const REDACTED: &str = "redacted";
+
 /// Text of one line, from 1 to `max` characters.
 pub fn single_line_text(value: &str, max: usize, pointer: &str, faults: &mut Faults) -> String {
     text(value, max, char::is_control, pointer, faults)

@@ -1,8 +1,9 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
+use dcms_domain::Services;
 use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
-    AppointmentChanges, PartiesStanding, Standing, Status, Transition,
+    Appointment, AppointmentChanges, PartiesStanding, Standing, Status, Transition,
 };
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
@@ -14,7 +15,7 @@ use dcms_domain::identity::{CreateUser, IdentityError, LogIn, PasswordHash, Secr
 use dcms_domain::patients::{
     ContactChanges, CreateContact, Gender, PatientChanges, PatientDetails, RegisterNumber,
 };
-use dcms_domain::shared::{Cents, Change, Clock as _, Expected};
+use dcms_domain::shared::{Cents, Change, Clock as _, Expected, Page};
 use dcms_domain::testing::{FrozenClock, MockRepositories, PASSWORD};
 
 use crate::samples::Samples;
@@ -170,6 +171,14 @@ fn update_patient(ports: &mut MockRepositories, answers: Answers) {
         .returning(|_| answers.with(Some(patient.clone())));
     ports
         .patients
+        .expect_hold()
+        .returning(|_| answers.with(Some(patient.clone())));
+    ports
+        .patients
+        .expect_lock()
+        .returning(|_| answers.with(Some(patient.clone())));
+    ports
+        .patients
         .expect_update()
         .returning(|_| answers.with(()));
 }
@@ -204,6 +213,50 @@ fn edit_draft(ports: &mut MockRepositories, answers: Answers) {
         .returning(|_| answers.with(()));
 }
 
+fn list_record(ports: &mut MockRepositories, answers: Answers) {
+    fn last<Item, Key>(item: &Item) -> Page<Item, Key>
+    where
+        Item: Clone,
+    {
+        Page {
+            items: vec![item.clone()],
+            next: None,
+        }
+    }
+    let Samples {
+        contact,
+        visit,
+        paid,
+        payment,
+        ..
+    } = Samples::get();
+    ports
+        .patients
+        .expect_contacts()
+        .returning(|_, _| answers.with(last(contact)));
+    ports
+        .appointments
+        .expect_list()
+        .returning(|_, _| answers.with(last(visit)));
+    ports
+        .invoices
+        .expect_list()
+        .returning(|_, _| answers.with(last(paid)));
+    ports
+        .payments
+        .expect_list()
+        .returning(|_, _| answers.with(last(payment)));
+}
+
+/// A visit long over, with notes.
+fn old_visit() -> Appointment {
+    Appointment {
+        status: Status::Completed,
+        notes: Some("Notes".to_owned()),
+        ..Samples::get().visit.clone()
+    }
+}
+
 fn read_settings(ports: &mut MockRepositories, answers: Answers) {
     let settings = &Samples::get().settings;
     ports
@@ -212,7 +265,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 44] = [
+pub(crate) const WRITES: [Write; 46] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -248,6 +301,16 @@ pub(crate) const WRITES: [Write; 44] = [
         name: "log out",
         script: revoke,
         call: |services, with| Box::pin(outcome(services.identity.log_out(&with.actor))),
+    },
+    Write {
+        name: "forget sessions",
+        script: |ports, answers| {
+            ports
+                .sessions
+                .expect_forget_expired()
+                .returning(|_, _| answers.with(1));
+        },
+        call: |services, _| Box::pin(outcome(services.identity.forget_expired_sessions())),
     },
     Write {
         name: "refresh a session",
@@ -599,6 +662,61 @@ pub(crate) const WRITES: [Write; 44] = [
         call: |services, with| {
             let id = with.patient.patient_id;
             Box::pin(outcome(services.patients.restore(&with.actor, id, &ANY)))
+        },
+    },
+    Write {
+        name: "export a patient",
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            list_record(ports, answers);
+            let empty = || Page {
+                items: Vec::new(),
+                next: None,
+            };
+            ports
+                .payments
+                .expect_refunds_of_patient()
+                .returning(move |_, _| answers.with(empty()));
+            ports.audit.expect_list().returning(|_, _| {
+                answers.with(Page {
+                    items: Vec::new(),
+                    next: None,
+                })
+            });
+        },
+        call: |services, with| {
+            let id = with.patient.patient_id;
+            Box::pin(outcome(services.patients.export(&with.actor, id)))
+        },
+    },
+    Write {
+        name: "anonymize a patient",
+        script: |ports, answers| {
+            update_patient(ports, answers);
+            list_record(ports, answers);
+            ports
+                .invoices
+                .expect_lock_of_patient()
+                .returning(|_| answers.with(Vec::new()));
+            let appointments = &mut ports.appointments;
+            appointments
+                .expect_lock_of_patient()
+                .returning(|_| answers.with(vec![old_visit()]));
+            appointments.expect_update().returning(|_| answers.with(()));
+            ports
+                .patients
+                .expect_delete_contact()
+                .returning(|_| answers.with(()));
+            ports
+                .payments
+                .expect_redact()
+                .returning(|_| answers.with(()));
+            ports.audit.expect_redact().returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let (actor, id) = (&with.actor, with.patient.patient_id);
+            let patients = &services.patients;
+            Box::pin(outcome(patients.anonymize(actor, id, &ANY, "They asked")))
         },
     },
     Write {

@@ -64,6 +64,8 @@ change_patient          x     x       x      x            -     x
 archive                 x     x       x      x            -     x
 restore                 x     x       x      x            -     x
 delete_patient          x     x       -      -            -     x
+export                  x     x       -      -            -     x
+anonymize               x     -       -      -            -     x
 contacts                x     x       x      x            -     x
 add_contact             x     x       x      x            -     x
 change_contact          x     x       x      x            -     x
@@ -265,6 +267,8 @@ fn patient_questions() -> Questions {
         archive: |with| patients.archive(with.no(), &ANY);
         restore: |with| patients.restore(with.no(), &ANY);
         delete_patient: |with| patients.delete(with.no(), &ANY);
+        export: |with| patients.export(with.no());
+        anonymize: |with| patients.anonymize(with.no(), &ANY, "");
         contacts: |with| patients.contacts(with.no(), PageRequest::first());
         add_contact: |with| patients.add_contact(with.no(), CreateContact {
             contact_type: ContactType::Phone,

@@ -1,9 +1,12 @@
 //! Entries wait while the store is away, and what is lost is told.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use dcms_domain::audit::{AccessLog, AuditAction, AuditEntry, AuditValue, Entity, WrittenDown};
 use dcms_domain::shared::{AuditId, IdSource, Ports};
 use dcms_domain::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
@@ -378,4 +381,61 @@ fn a_loss_is_told_even_when_nothing_else_waits() {
         assert_eq!(store.committed(), 1);
         assert_eq!(*appended.lock().unwrap(), Vec::<Vec<AuditId>>::new());
     }
+}
+
+#[test]
+fn what_waits_for_half_a_day_is_lost() {
+    let clock = Arc::new(FrozenClock::default());
+    let store = Arc::new(Unsteady::default());
+    let ports = Ports {
+        clock: Arc::clone(&clock) as _,
+        ..ports(Arc::clone(&store) as _)
+    };
+    notes(&ports, 2);
+    clock.advance(TimeDelta::microseconds(1));
+    let kept = notes(&ports, 3);
+    store.fail_with(away);
+    clock.advance(TimeDelta::hours(12));
+    block_on(write_down(&ports)).unwrap_err();
+    assert_eq!(waiting(&ports), (3, 2));
+    store.recover();
+    let written = WrittenDown {
+        written: 3,
+        lost: 2,
+    };
+    assert_eq!(block_on(write_down(&ports)).unwrap(), written);
+    assert_eq!(block_on(entries_of(&store.store))[..3], kept);
+}
+
+/// A store that never answers.
+struct Silent;
+
+#[async_trait]
+impl Store for Silent {
+    async fn connect(&self) -> Result<Box<dyn Repositories>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn check_ready(&self) -> Result<(), NotReady> {
+        std::future::pending().await
+    }
+
+    async fn wait_before_retry(&self, _attempt: u32) {}
+}
+
+#[test]
+fn what_was_on_its_way_when_nobody_waited_any_more_waits_again() {
+    let ports = ports(Arc::new(Silent));
+    notes(&ports, CAPACITY + 2);
+    {
+        let mut writing = pin!(write_down(&ports));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(writing.as_mut().poll(&mut context).is_pending());
+        assert_eq!(waiting(&ports), (CAPACITY - BATCH, 0));
+    }
+    assert_eq!(waiting(&ports), (CAPACITY, 2));
 }

@@ -44,7 +44,7 @@ use crate::{ANY, assert_mismatch, assert_not_found, faults, outdated, violated};
 
 /// Tokens that the fixture never gave.
 #[derive(Default)]
-struct OtherTokens(FakeTokens);
+pub(crate) struct OtherTokens(FakeTokens);
 
 impl TokenSource for OtherTokens {
     fn new_token(&self) -> Secret {

@@ -1,19 +1,29 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use Answer::{In, Wait, Wrong};
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use dcms_domain::access::{Actor, Forbidden, Origin, Role, Roles};
+use dcms_domain::audit::{AuditAction, AuditValue, Entity};
+use dcms_domain::clinic::ClinicChanges;
+use dcms_domain::identity::session_cache::TICK;
 use dcms_domain::identity::{
-    CreateUser, IdentityError, LoggedIn, PasswordHasher, Secret, Session, SessionLifetime, User,
-    UserChanges,
+    CreateUser, IdentityError, IdentityService, LiveSession, LogIn, LoggedIn, PasswordHash,
+    PasswordHasher, Secret, Session, SessionLifetime, User, UserChanges,
 };
 use dcms_domain::shared::{
-    Change, Clock, Expected, Page, PageLimit, PageRequest, SessionId, UserId, Version,
+    Change, Clock, CommonError, Expected, Instant, Page, PageLimit, PageRequest, Ports, SessionId,
+    UserId, Version,
 };
-use dcms_domain::store::{Rule, Store};
-use dcms_domain::testing::{Clinic, FakeHasher, PASSWORD};
+use dcms_domain::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
+use dcms_domain::testing::{
+    Clinic, FakeHasher, InMemoryStore, MockStore, PASSWORD, identity_settings,
+};
 use pollster::block_on;
 
+use crate::audit::{OtherTokens, entries_of};
 use crate::{
     ANY, assert_forbidden_because, assert_mismatch, assert_not_found, entry, faults, outdated,
     violated,
@@ -121,47 +131,112 @@ fn all_faults_of_a_user_are_told_at_once() {
     });
 }
 
+/// What all ways to set a password of `doctor1` say of this one.
+async fn faults_of_password(clinic: &Clinic, password: &str) -> [Vec<String>; 4] {
+    let (identity, admin) = (&clinic.services.identity, &clinic.admin);
+    let id = clinic.doctor.user_id;
+    let (current, new) = (secret(PASSWORD), secret(password));
+    // The name is taken, but that is not found out before the password is judged.
+    let mut created = new_user("doctor1", &[Role::Doctor]);
+    created.password = new.clone();
+    let console = identity.create_admin_from_console("doctor1".to_owned(), new.clone());
+    [
+        faults(identity.create_user(admin, created).await),
+        faults(console.await),
+        faults(identity.reset_password(admin, id, &ANY, &new).await),
+        faults(
+            identity
+                .change_password(&clinic.doctor, &current, &new)
+                .await,
+        ),
+    ]
+}
+
+#[track_caller]
+fn assert_refused(found: &[Vec<String>; 4], codes: &[&str], password: &str) {
+    let pointers = ["/password", "/password", "/new_password", "/new_password"];
+    for (faults, pointer) in found.iter().zip(pointers) {
+        let expected: Vec<String> = codes
+            .iter()
+            .map(|code| format!("{pointer} {code}"))
+            .collect();
+        assert_eq!(*faults, expected, "{password}");
+    }
+}
+
 #[test]
-fn passwords_have_a_length_and_are_no_published_default() {
+fn passwords_that_are_easily_guessed_are_refused_wherever_they_are_set() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let (short, long) = ("x".repeat(11), "x".repeat(129));
+        let named = format!("doctor1 of the dental clinic{long}");
+        let table: [(&str, &[&str]); 12] = [
+            ("", &["too_short"]),
+            (&short, &["too_short"]),
+            (&long, &["too_long"]),
+            ("published default", &["not_available"]),
+            ("password1234", &["not_available"]),
+            ("PassWord1234", &["not_available"]),
+            ("it is doctor1 again", &["conflicting"]),
+            ("DOCTOR1DOCTOR1", &["conflicting"]),
+            ("my Dental Clinic", &["conflicting"]),
+            ("dentalclinic2026", &["conflicting"]),
+            ("doctor1", &["too_short", "conflicting"]),
+            (&named, &["too_long", "conflicting", "conflicting"]),
+        ];
+        for (password, codes) in table {
+            let found = faults_of_password(&clinic, password).await;
+            assert_refused(&found, codes, password);
+        }
+        clinic.log_in("doctor1", PASSWORD).await.unwrap();
+
+        let renamed = ClinicChanges {
+            clinic_name: Change::Set("Lindenhof".to_owned()),
+            ..ClinicChanges::default()
+        };
+        let settings = &clinic.services.clinic;
+        let renamed = settings.change_settings(&clinic.admin, &ANY, renamed).await;
+        renamed.unwrap();
+        let found = faults_of_password(&clinic, "under the lindenhof").await;
+        assert_refused(&found, &["conflicting"], "the new name");
+    });
+}
+
+#[test]
+fn passwords_that_are_long_and_rare_are_taken_wherever_they_are_set() {
     block_on(async {
         let clinic = Clinic::open().await;
         let (identity, admin) = (&clinic.services.identity, &clinic.admin);
-        let id = clinic.doctor.user_id;
-        for (password, expected) in [
-            ("x".repeat(11), Some("/new_password too_short")),
-            ("ä".repeat(12), None),
-            ("x".repeat(128), None),
-            ("x".repeat(129), Some("/new_password too_long")),
-            (
-                "published default".to_owned(),
-                Some("/new_password not_available"),
-            ),
-        ] {
-            let new = secret(&password);
-            let outcome = identity.reset_password(admin, id, &ANY, &new).await;
-            let own_outcome = match expected {
-                None => {
-                    outcome.unwrap();
-                    continue;
-                }
-                Some(expected) => {
-                    assert_eq!(faults(outcome), [expected]);
-                    let current = secret(PASSWORD);
-                    identity
-                        .change_password(&clinic.doctor, &current, &new)
-                        .await
-                }
-            };
-            assert_eq!(faults(own_outcome), [expected.unwrap()]);
+        let mut current = secret(PASSWORD);
+        let long = "x".repeat(128);
+        let passwords = [
+            "ää ää ää ää ",
+            &long,
+            "my dental practice",
+            "it is doctor2 again",
+        ];
+        for (count, password) in passwords.into_iter().enumerate() {
+            let new = secret(password);
+            let changed = identity.change_password(&clinic.doctor, &current, &new);
+            changed.await.unwrap();
+            clinic.log_in("doctor1", password).await.unwrap();
+            let id = clinic.other_doctor.user_id;
+            if !password.contains("doctor2") {
+                let reset = identity.reset_password(admin, id, &ANY, &new).await;
+                reset.unwrap();
+                clinic.log_in("doctor2", password).await.unwrap();
+            }
+            let username = format!("user{count}");
+            let mut user = new_user(&username, &[Role::Doctor]);
+            user.password = new.clone();
+            identity.create_user(admin, user).await.unwrap();
+            clinic.log_in(&username, password).await.unwrap();
+            let username = format!("console{count}");
+            let made = identity.create_admin_from_console(username.clone(), new.clone());
+            made.await.unwrap();
+            clinic.log_in(&username, password).await.unwrap();
+            current = new;
         }
-        let mut user = new_user("new", &[Role::Doctor]);
-        user.password = secret("published default");
-        let refused = identity.create_user(admin, user).await;
-        assert_eq!(faults(refused), ["/password not_available"]);
-        let refused = identity
-            .create_admin_from_console("new".to_owned(), secret("published default"))
-            .await;
-        assert_eq!(faults(refused), ["/password not_available"]);
     });
 }
 
@@ -255,25 +330,38 @@ fn only_the_right_password_of_an_active_user_logs_in() {
 fn an_idle_session_counts_until_its_last_moment() {
     block_on(async {
         let clinic = Clinic::open().await;
-        let LoggedIn {
-            access_token,
-            session,
-            ..
-        } = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let identity = &clinic.services.identity;
+        let token = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let token = token.access_token;
         for _ in 0..3 {
             clinic
                 .clock
                 .advance(TimeDelta::minutes(30) - TimeDelta::microseconds(1));
-            assert!(is_live(&clinic, &access_token).await);
-            use_session(&clinic, session.session_id).await;
+            assert!(is_live(&clinic, &token).await);
+            // That it was used counts, here at once and elsewhere from the next tick on.
+            identity.confirm_sessions(&*clinic.store).await.unwrap();
         }
-        clinic
-            .clock
-            .advance(TimeDelta::minutes(30) - TimeDelta::microseconds(1));
-        assert!(is_live(&clinic, &access_token).await);
-        clinic.clock.advance(TimeDelta::microseconds(1));
-        assert!(!is_live(&clinic, &access_token).await);
+        clinic.clock.advance(TimeDelta::minutes(30));
+        assert!(!is_live(&clinic, &token).await);
         assert!(!is_live(&clinic, &secret("no token at all")).await);
+    });
+}
+
+#[test]
+fn a_session_that_is_known_here_was_left_when_it_is_idle() {
+    block_on(async {
+        let mut clinic = Clinic::open().await;
+        let lifetime = SessionLifetime {
+            idle: TimeDelta::milliseconds(500),
+            ..SessionLifetime::default()
+        };
+        crate::audit::watch_with(&mut clinic, lifetime);
+        let logged_in = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        assert!(is_live(&clinic, &logged_in.access_token).await);
+        clinic.clock.advance(TimeDelta::milliseconds(499));
+        assert!(is_live(&clinic, &logged_in.access_token).await);
+        clinic.clock.advance(TimeDelta::milliseconds(500));
+        assert!(!is_live(&clinic, &logged_in.access_token).await);
     });
 }
 
@@ -441,23 +529,30 @@ fn disabling_a_user_ends_their_sessions_for_good() {
 
 #[test]
 fn a_session_that_outlived_the_disabling_of_its_user_does_not_count() {
-    block_on(async {
-        let clinic = Clinic::open().await;
-        let token = clinic
-            .log_in("doctor1", PASSWORD)
-            .await
-            .unwrap()
-            .access_token;
-        // As when somebody logs in at the moment they are disabled.
-        let mut work = clinic.store.begin().await.unwrap();
-        let id = clinic.doctor.user_id;
-        let mut user = work.users().get(id).await.unwrap().unwrap();
-        user.is_active = false;
-        user.version = user.version.next();
-        work.users().update(&user).await.unwrap();
-        work.commit(&entry(&clinic)).await.unwrap();
-        assert!(!is_live(&clinic, &token).await);
-    });
+    for is_known in [false, true] {
+        block_on(async {
+            let clinic = Clinic::open().await;
+            let token = clinic
+                .log_in("doctor1", PASSWORD)
+                .await
+                .unwrap()
+                .access_token;
+            if is_known {
+                assert!(is_live(&clinic, &token).await);
+            }
+            // As when somebody logs in at the moment they are disabled.
+            let mut work = clinic.store.begin().await.unwrap();
+            let id = clinic.doctor.user_id;
+            let mut user = work.users().get(id).await.unwrap().unwrap();
+            user.is_active = false;
+            user.version = user.version.next();
+            work.users().update(&user).await.unwrap();
+            work.commit(&entry(&clinic)).await.unwrap();
+            let identity = &clinic.services.identity;
+            identity.confirm_sessions(&*clinic.store).await.unwrap();
+            assert!(!is_live(&clinic, &token).await, "{is_known}");
+        });
+    }
 }
 
 #[test]
@@ -1094,4 +1189,836 @@ fn secrets_are_not_shown() {
     let hash = block_on(FakeHasher.hash(&secret("hunter2"))).unwrap();
     let shown = format!("{hash:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+const HOME: &str = "192.0.2.7";
+const ELSEWHERE: &str = "198.51.100.9";
+
+/// What a log-in is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    In,
+    Wrong,
+    Wait(u32),
+}
+
+async fn answer(clinic: &Clinic, username: &str, password: &str, from: &str) -> Answer {
+    let attempt = LogIn {
+        username: username.to_owned(),
+        password: secret(password),
+        device_name: None,
+    };
+    let origin = Origin {
+        address: Some(from.parse().unwrap()),
+        ..Origin::default()
+    };
+    match clinic.services.identity.log_in(&attempt, &origin).await {
+        Ok(_) => In,
+        Err(IdentityError::InvalidCredentials) => Wrong,
+        Err(IdentityError::Throttled {
+            retry_after_seconds,
+        }) => Wait(retry_after_seconds),
+        Err(error) => panic!("unexpected: {error:?}"),
+    }
+}
+
+/// An address that nothing else comes from.
+fn some_address(number: u32) -> String {
+    format!("203.0.{}.{}", number / 256, number % 256)
+}
+
+fn pass(clinic: &Clinic, seconds: u32) {
+    clinic.clock.advance(TimeDelta::seconds(seconds.into()));
+}
+
+/// Tries wrong passwords without a pause until it has to wait that long, and tells how many were
+/// looked at.
+async fn attack(clinic: &Clinic, username: &str, from: &str, until: Answer) -> usize {
+    let mut looked_at = 0;
+    for _ in 0..1_000 {
+        match answer(clinic, username, "wrong password", from).await {
+            Wrong => looked_at += 1,
+            Wait(seconds) if Wait(seconds) == until => return looked_at,
+            Wait(seconds) => pass(clinic, seconds),
+            In => panic!("a wrong password was right"),
+        }
+    }
+    panic!("nobody had to wait");
+}
+
+#[test]
+fn tries_on_an_account_are_slowed_down_wherever_they_come_from() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let mut count = 0;
+        let mut elsewhere = || {
+            count += 1;
+            some_address(count)
+        };
+        for _ in 0..6 {
+            let answered = answer(&clinic, "doctor1", "wrong password", &elsewhere()).await;
+            assert_eq!(answered, Wrong);
+        }
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            // What is not looked at is answered alike, and does not lengthen the wait.
+            for password in ["wrong password", PASSWORD, PASSWORD] {
+                let answered = answer(&clinic, " Doctor1 ", password, &elsewhere()).await;
+                assert_eq!(answered, Wait(seconds));
+            }
+            pass(&clinic, seconds);
+            clinic.clock.advance(TimeDelta::microseconds(-1));
+            let early = answer(&clinic, "doctor1", PASSWORD, &elsewhere()).await;
+            assert_eq!(early, Wait(1));
+            clinic.clock.advance(TimeDelta::microseconds(1));
+            let in_time = answer(&clinic, "doctor1", "wrong password", &elsewhere()).await;
+            assert_eq!(in_time, Wrong);
+        }
+        let other = answer(&clinic, "doctor2", PASSWORD, &elsewhere()).await;
+        assert_eq!(other, In);
+    });
+}
+
+#[test]
+fn tries_from_an_address_are_slowed_down_whatever_name_they_come_with() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let mut count = 0;
+        let mut another = || {
+            count += 1;
+            format!("user{count}")
+        };
+        for _ in 0..21 {
+            let answered = answer(&clinic, &another(), "wrong password", ELSEWHERE).await;
+            assert_eq!(answered, Wrong);
+        }
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
+            for (username, password) in [(&*another(), "wrong password"), ("doctor1", PASSWORD)] {
+                let answered = answer(&clinic, username, password, ELSEWHERE).await;
+                assert_eq!(answered, Wait(seconds));
+            }
+            pass(&clinic, seconds);
+            let answered = answer(&clinic, &another(), "wrong password", ELSEWHERE).await;
+            assert_eq!(answered, Wrong);
+        }
+        assert_eq!(answer(&clinic, "doctor1", PASSWORD, HOME).await, In);
+    });
+}
+
+#[test]
+fn where_somebody_logged_in_before_attacks_from_elsewhere_are_not_felt() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        assert_eq!(answer(&clinic, "doctor1", PASSWORD, HOME).await, In);
+        attack(&clinic, "doctor1", ELSEWHERE, Wait(60)).await;
+        let from_another = answer(&clinic, "doctor1", PASSWORD, &some_address(1)).await;
+        assert_eq!(from_another, Wait(60));
+        assert_eq!(answer(&clinic, "doctor1", PASSWORD, HOME).await, In);
+    });
+}
+
+#[test]
+fn where_somebody_logged_in_before_the_right_password_works_for_a_while_under_attack() {
+    let clinic = block_on(Clinic::open());
+    for (tries, answers_to_wrong, answer_to_right) in [
+        (0, Wrong, In),
+        (5, Wrong, In),
+        (6, Wait(2), In),
+        (20, Wait(60), In),
+        (50, Wait(60), In),
+        (51, Wait(60), Wait(60)),
+        (200, Wait(60), Wait(60)),
+    ] {
+        block_on(async {
+            let attacked = || async {
+                let clinic = clinic.fork();
+                assert_eq!(answer(&clinic, "doctor1", PASSWORD, HOME).await, In);
+                for _ in 0..tries {
+                    answer(&clinic, "doctor1", "wrong password", HOME).await;
+                }
+                clinic
+            };
+            let clinic = attacked().await;
+            let answered = answer(&clinic, "doctor1", "wrong password", HOME).await;
+            assert_eq!(answered, answers_to_wrong, "{tries}");
+
+            let clinic = attacked().await;
+            let answered = answer(&clinic, "doctor1", PASSWORD, HOME).await;
+            assert_eq!(answered, answer_to_right, "{tries}");
+            // Others who come from there are not concerned, and in the end it works for them, too.
+            assert_eq!(answer(&clinic, "doctor2", PASSWORD, HOME).await, In);
+            pass(&clinic, 60);
+            assert_eq!(answer(&clinic, "doctor1", PASSWORD, HOME).await, In);
+        });
+    }
+}
+
+#[test]
+fn a_reset_by_an_admin_ends_the_wait_of_the_account() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        for (username, number) in [("doctor1", 1), ("doctor2", 2)] {
+            attack(&clinic, username, &some_address(number), Wait(8)).await;
+        }
+        let new = secret("another secret");
+        let id = clinic.doctor.user_id;
+        let identity = &clinic.services.identity;
+        let reset = identity.reset_password(&clinic.admin, id, &ANY, &new).await;
+        reset.unwrap();
+        assert_eq!(answer(&clinic, "doctor1", new.expose(), HOME).await, In);
+        assert_eq!(answer(&clinic, "doctor2", PASSWORD, HOME).await, Wait(8));
+    });
+}
+
+#[test]
+fn after_the_wait_the_right_password_works_and_all_is_forgotten() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        for number in 1..4 {
+            let elsewhere = some_address(number);
+            let looked_at = attack(&clinic, "doctor1", &elsewhere, Wait(4)).await;
+            assert_eq!(looked_at, 8, "{number}");
+            pass(&clinic, 4);
+            let at_home = some_address(100 + number);
+            assert_eq!(answer(&clinic, "doctor1", PASSWORD, &at_home).await, In);
+        }
+    });
+}
+
+#[test]
+fn an_account_that_cannot_log_in_is_slowed_down_like_one_that_can() {
+    let clinic = block_on(Clinic::open());
+    let changed = change(&clinic, clinic.other_doctor.user_id, disabled());
+    block_on(changed).unwrap();
+    let answers = |username: &str, from: fn(u32) -> String| {
+        let clinic = clinic.fork();
+        block_on(async {
+            let mut answers = Vec::new();
+            for count in 0..60 {
+                let answered = answer(&clinic, username, "wrong password", &from(count)).await;
+                answers.push(answered);
+                // Every other time they are patient.
+                if let (Wait(seconds), 0) = (answered, count % 2) {
+                    pass(&clinic, seconds);
+                }
+            }
+            answers
+        })
+    };
+    for from in [|_| ELSEWHERE.to_owned(), some_address] {
+        let expected = answers("doctor1", from);
+        assert!(expected.contains(&Wrong) && expected.contains(&Wait(60)));
+        for username in ["nobody", "doctor2", "doc\0tor1", "", "with space"] {
+            assert_eq!(answers(username, from), expected, "{username:?}");
+        }
+    }
+}
+
+async fn stored_password(clinic: &Clinic, id: UserId) -> PasswordHash {
+    let mut connection = clinic.store.connect().await.unwrap();
+    connection.users().password(id).await.unwrap().unwrap()
+}
+
+async fn store_password(clinic: &Clinic, id: UserId, hash: &PasswordHash) {
+    let mut work = clinic.store.begin().await.unwrap();
+    work.users().set_password(id, hash).await.unwrap();
+    work.commit(&entry(clinic)).await.unwrap();
+}
+
+#[test]
+fn a_weak_hash_is_replaced_when_its_password_is_known() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let (id, disabled_id) = (clinic.doctor.user_id, clinic.other_doctor.user_id);
+        let earlier = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        change(&clinic, disabled_id, disabled()).await.unwrap();
+        let weak = PasswordHash::new(format!("$argon2id$weak${PASSWORD}"));
+        store_password(&clinic, id, &weak).await;
+        store_password(&clinic, disabled_id, &weak).await;
+        let before = clinic.services.identity.user(&clinic.admin, id).await;
+
+        for (username, password) in [("doctor1", "wrong password"), ("doctor2", PASSWORD)] {
+            let refused = clinic.log_in(username, password).await;
+            assert!(matches!(refused, Err(IdentityError::InvalidCredentials)));
+        }
+        assert_eq!(stored_password(&clinic, id).await, weak);
+        assert_eq!(stored_password(&clinic, disabled_id).await, weak);
+
+        let strong = FakeHasher.hash(&secret(PASSWORD)).await.unwrap();
+        for _ in 0..2 {
+            let logged_in = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+            assert_eq!(stored_password(&clinic, id).await, strong);
+            assert_eq!(logged_in.user, *before.as_ref().unwrap());
+            assert!(is_live(&clinic, &logged_in.access_token).await);
+        }
+        assert!(is_live(&clinic, &earlier.access_token).await);
+    });
+}
+
+#[test]
+fn one_password_in_two_unicode_forms_is_one_password() {
+    let composed = "caf\u{e9} cr\u{e8}me br\u{fb}l\u{e9}e";
+    let decomposed = "cafe\u{301} cre\u{300}me bru\u{302}le\u{301}e";
+    let other = "another secret";
+    let clinic = block_on(Clinic::open());
+    for (set, typed) in [(composed, decomposed), (decomposed, composed)] {
+        block_on(async {
+            let clinic = clinic.fork();
+            let identity = &clinic.services.identity;
+            let mut user = new_user("zo\u{eb}", &[Role::Doctor]);
+            user.password = secret(set);
+            let user = identity.create_user(&clinic.admin, user).await.unwrap();
+            let logged_in = clinic.log_in("zoe\u{308}", typed).await.unwrap();
+            let zoe = actor(&clinic, &logged_in).await;
+            let (set, typed, other) = (secret(set), secret(typed), secret(other));
+            identity
+                .change_password(&zoe, &typed, &other)
+                .await
+                .unwrap();
+            identity.change_password(&zoe, &other, &set).await.unwrap();
+            clinic.log_in("zo\u{eb}", typed.expose()).await.unwrap();
+            let (id, admin) = (user.user_id, &clinic.admin);
+            identity
+                .reset_password(admin, id, &ANY, &other)
+                .await
+                .unwrap();
+            identity
+                .reset_password(admin, id, &ANY, &set)
+                .await
+                .unwrap();
+            clinic.log_in("zo\u{eb}", typed.expose()).await.unwrap();
+        });
+    }
+}
+
+/// The clinic's store, which counts how often it is asked and can be away.
+struct Watched {
+    store: Arc<InMemoryStore>,
+    connections: AtomicUsize,
+    is_away: AtomicBool,
+}
+
+impl Watched {
+    fn of(clinic: &Clinic) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::clone(&clinic.store),
+            connections: AtomicUsize::new(0),
+            is_away: AtomicBool::new(false),
+        })
+    }
+
+    /// How many connections and units of work there were since this was last asked.
+    fn connections(&self) -> usize {
+        self.connections.swap(0, Ordering::Relaxed)
+    }
+
+    fn go_away(&self) {
+        self.is_away.store(true, Ordering::Relaxed);
+    }
+
+    fn come_back(&self) {
+        self.is_away.store(false, Ordering::Relaxed);
+    }
+
+    fn ask(&self) -> Result<(), StoreError> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn connect(&self) -> Result<Box<dyn Repositories>, StoreError> {
+        self.ask()?;
+        self.store.connect().await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        self.ask()?;
+        self.store.begin().await
+    }
+
+    async fn check_ready(&self) -> Result<(), NotReady> {
+        self.store.check_ready().await
+    }
+
+    async fn wait_before_retry(&self, attempt: u32) {
+        self.store.wait_before_retry(attempt).await;
+    }
+}
+
+/// Another instance of the program over the clinic's store.
+fn instance(clinic: &Clinic, store: &Arc<Watched>) -> IdentityService {
+    let ports = Ports {
+        store: Arc::clone(store) as _,
+        clock: Arc::clone(&clinic.clock) as _,
+        ids: Arc::clone(&clinic.ids) as _,
+        access_log: Arc::default(),
+    };
+    let (hasher, tokens) = (Arc::new(FakeHasher), Arc::new(OtherTokens::default()));
+    IdentityService::new(ports, hasher, tokens, identity_settings())
+}
+
+/// In what roles the token's owner acts there, when it counts.
+async fn roles_there(identity: &IdentityService, token: &Secret) -> Option<Roles> {
+    match identity.authenticate(token, &Origin::default()).await {
+        Ok(actor) => Some(actor.roles),
+        Err(IdentityError::Unauthenticated) => None,
+        Err(error) => panic!("unexpected: {error:?}"),
+    }
+}
+
+/// Two sessions of a doctor, and one in which an admin acts as them.
+struct Scene {
+    clinic: Clinic,
+    second_admin: Actor,
+    doctor: LoggedIn,
+    other: LoggedIn,
+    acting: LoggedIn,
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let clinic = Clinic::open().await;
+        let identity = &clinic.services.identity;
+        let second = new_user("second", &[Role::Admin]);
+        let second = identity.create_user(&clinic.admin, second).await.unwrap();
+        let id = clinic.doctor.user_id;
+        Self {
+            second_admin: Actor {
+                user_id: second.user_id,
+                ..clinic.admin.clone()
+            },
+            doctor: clinic.log_in("doctor1", PASSWORD).await.unwrap(),
+            other: clinic.log_in("doctor1", PASSWORD).await.unwrap(),
+            acting: identity
+                .impersonate(&clinic.admin, id, "A reason")
+                .await
+                .unwrap(),
+            clinic,
+        }
+    }
+
+    /// The doctor in the first session.
+    fn actor(&self) -> Actor {
+        Actor {
+            session_id: self.doctor.session.session_id,
+            ..self.clinic.doctor.clone()
+        }
+    }
+
+    /// Changes a user as the second admin.
+    fn change(&self, identity: &IdentityService, id: UserId, changes: UserChanges) {
+        let outcome = identity.change_user(&self.second_admin, id, &ANY, changes);
+        block_on(outcome).unwrap();
+    }
+
+    /// In what role each of the three sessions counts there.
+    fn seen_by(&self, identity: &IdentityService) -> [Option<Roles>; 3] {
+        [&self.doctor, &self.other, &self.acting]
+            .map(|session| block_on(roles_there(identity, &session.access_token)))
+    }
+}
+
+type Deed = fn(&Scene, &IdentityService);
+
+const DOCTOR: Option<Role> = Some(Role::Doctor);
+const RECEPTIONIST: Option<Role> = Some(Role::Receptionist);
+
+/// What can be done, and in what role the sessions of the scene count after it.
+const DEEDS: [(&str, Deed, [Option<Role>; 3]); 13] = [
+    ("nothing", |_, _| (), [DOCTOR, DOCTOR, DOCTOR]),
+    (
+        "an own session is revoked",
+        |scene, identity| {
+            let id = scene.other.session.session_id;
+            block_on(identity.revoke_own_session(&scene.actor(), id)).unwrap();
+        },
+        [DOCTOR, None, DOCTOR],
+    ),
+    (
+        "they log out",
+        |scene, identity| block_on(identity.log_out(&scene.actor())).unwrap(),
+        [None, DOCTOR, DOCTOR],
+    ),
+    (
+        "a session is revoked by an admin",
+        |scene, identity| {
+            let id = scene.acting.session.session_id;
+            block_on(identity.revoke_session(&scene.second_admin, id)).unwrap();
+        },
+        [DOCTOR, DOCTOR, None],
+    ),
+    (
+        "all sessions are revoked by an admin",
+        |scene, identity| {
+            let id = scene.doctor.user.user_id;
+            let admin = &scene.second_admin;
+            block_on(identity.revoke_sessions_of(admin, id, &ANY)).unwrap();
+        },
+        [None; 3],
+    ),
+    (
+        "they are disabled",
+        |scene, identity| scene.change(identity, scene.doctor.user.user_id, disabled()),
+        [None; 3],
+    ),
+    (
+        "they have another role",
+        |scene, identity| {
+            let changes = roles(&[Role::Receptionist]);
+            scene.change(identity, scene.doctor.user.user_id, changes);
+        },
+        [RECEPTIONIST; 3],
+    ),
+    (
+        "the admin who acts as them is demoted",
+        |scene, identity| {
+            let id = scene.clinic.admin.user_id;
+            scene.change(identity, id, roles(&[Role::Manager]));
+        },
+        [DOCTOR, DOCTOR, None],
+    ),
+    (
+        "the admin who acts as them is demoted for a moment",
+        |scene, identity| {
+            let id = scene.clinic.admin.user_id;
+            scene.change(identity, id, roles(&[Role::Manager]));
+            scene.change(identity, id, roles(&[Role::Admin]));
+        },
+        [DOCTOR, DOCTOR, None],
+    ),
+    (
+        "the admin who acts as them is disabled",
+        |scene, identity| scene.change(identity, scene.clinic.admin.user_id, disabled()),
+        [DOCTOR, DOCTOR, None],
+    ),
+    (
+        "they change their password",
+        |scene, identity| {
+            let (current, new) = (secret(PASSWORD), secret("another secret"));
+            block_on(identity.change_password(&scene.actor(), &current, &new)).unwrap();
+        },
+        [DOCTOR, None, None],
+    ),
+    (
+        "their password is reset",
+        |scene, identity| {
+            let (id, new) = (scene.doctor.user.user_id, secret("another secret"));
+            let admin = &scene.second_admin;
+            block_on(identity.reset_password(admin, id, &ANY, &new)).unwrap();
+        },
+        [None; 3],
+    ),
+    (
+        "their session is refreshed",
+        |scene, identity| {
+            let token = &scene.other.access_token;
+            let actor = Actor {
+                session_id: scene.other.session.session_id,
+                ..scene.actor()
+            };
+            let new = block_on(identity.refresh(&actor, token)).unwrap();
+            let roles = block_on(roles_there(identity, &new.access_token));
+            assert_eq!(roles, Some(actor.roles));
+        },
+        [DOCTOR, None, DOCTOR],
+    ),
+];
+
+fn as_roles(expected: [Option<Role>; 3]) -> [Option<Roles>; 3] {
+    expected.map(|role| role.map(|role| Roles::from_iter([role])))
+}
+
+#[test]
+fn what_is_changed_here_counts_from_the_very_next_request_on() {
+    for (what, deed, expected) in DEEDS {
+        let scene = block_on(Scene::open());
+        let store = Watched::of(&scene.clinic);
+        let here = instance(&scene.clinic, &store);
+        assert_eq!(scene.seen_by(&here), as_roles([DOCTOR; 3]));
+        assert_eq!(store.connections(), 3);
+        assert_eq!(scene.seen_by(&here), as_roles([DOCTOR; 3]));
+        assert_eq!(store.connections(), 0, "they are known");
+        deed(&scene, &here);
+        assert_eq!(scene.seen_by(&here), as_roles(expected), "{what}");
+    }
+}
+
+#[test]
+fn what_is_changed_elsewhere_counts_within_a_second_though_nobody_tells() {
+    for (what, deed, expected) in DEEDS {
+        let scene = block_on(Scene::open());
+        let clock = &scene.clinic.clock;
+        let here = instance(&scene.clinic, &Watched::of(&scene.clinic));
+        let elsewhere = instance(&scene.clinic, &Watched::of(&scene.clinic));
+        assert_eq!(scene.seen_by(&here), as_roles([DOCTOR; 3]));
+        deed(&scene, &elsewhere);
+        // Requests that keep coming do not make the trust last.
+        for _ in 0..10 {
+            scene.seen_by(&here);
+            clock.advance(TimeDelta::milliseconds(100));
+        }
+        assert_eq!(scene.seen_by(&here), as_roles(expected), "{what}");
+    }
+}
+
+#[test]
+fn what_is_changed_elsewhere_counts_as_soon_as_sessions_are_confirmed() {
+    for (what, deed, expected) in DEEDS {
+        let scene = block_on(Scene::open());
+        let store = Watched::of(&scene.clinic);
+        let here = instance(&scene.clinic, &store);
+        let elsewhere = instance(&scene.clinic, &Watched::of(&scene.clinic));
+        assert_eq!(scene.seen_by(&here), as_roles([DOCTOR; 3]));
+        deed(&scene, &elsewhere);
+        block_on(here.confirm_sessions(&*scene.clinic.store)).unwrap();
+        assert_eq!(scene.seen_by(&here), as_roles(expected), "{what}");
+    }
+}
+
+/// What the store says of a doctor who comes while it is away: nobody may come in.
+#[track_caller]
+fn assert_away(outcome: Result<Actor, IdentityError>) {
+    let failure = outcome.expect_err("nobody comes in");
+    let is_so = matches!(
+        failure,
+        IdentityError::Common(CommonError::Store(StoreError::Unavailable(_)))
+    );
+    assert!(is_so, "{failure:?}");
+}
+
+#[test]
+fn while_the_store_is_away_known_sessions_count_for_less_than_a_second_and_then_nobody() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let store = Watched::of(&clinic);
+        let here = instance(&clinic, &store);
+        let known = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let (token, origin) = (known.access_token, Origin::default());
+        let known = here.authenticate(&token, &origin).await.unwrap();
+        let unknown = clinic.log_in("doctor2", PASSWORD).await.unwrap();
+
+        store.go_away();
+        clinic.clock.advance(TimeDelta::milliseconds(800));
+        here.confirm_sessions(&*store).await.unwrap_err();
+        assert_eq!(here.authenticate(&token, &origin).await.unwrap(), known);
+        assert_away(here.authenticate(&unknown.access_token, &origin).await);
+        for milliseconds in [200, 300, 1_000, 60_000] {
+            clinic.clock.advance(TimeDelta::milliseconds(milliseconds));
+            assert_away(here.authenticate(&token, &origin).await);
+            assert_away(here.authenticate(&secret("no token"), &origin).await);
+            if here.confirm_sessions(&*store).await.is_ok() {
+                // Nothing was in use any more, so nothing was asked.
+                assert_away(here.authenticate(&token, &origin).await);
+            }
+        }
+        store.come_back();
+        assert_eq!(here.authenticate(&token, &origin).await.unwrap(), known);
+    });
+}
+
+#[test]
+fn a_store_that_fails_while_it_is_asked_about_a_session_lets_nobody_in() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let clinic = block_on(Clinic::open());
+    let found = LiveSession {
+        session_id: clinic.doctor.session_id,
+        user_id: clinic.doctor.user_id,
+        roles: clinic.doctor.roles,
+        must_change_password: false,
+        impersonator_id: None,
+        may_act: true,
+        last_seen_at: clinic.clock.now(),
+        expires_at: clinic.minutes_from_now(60),
+    };
+    let broken = Arc::clone(&is_broken);
+    let answer = move || {
+        if broken.load(Ordering::Relaxed) {
+            return Err(StoreError::Unexpected("broken".into()));
+        }
+        Ok(found)
+    };
+    let store = Arc::new(MockStore::new(move |ports| {
+        let sessions = &mut ports.sessions;
+        let (one, many) = (answer.clone(), answer.clone());
+        sessions
+            .expect_find_by_token()
+            .returning(move |_| one().map(Some));
+        sessions
+            .expect_find_by_tokens()
+            .returning(move |tokens| many().map(|found| vec![(tokens[0], found)]));
+    }));
+    let ports = Ports {
+        store: Arc::clone(&store) as _,
+        clock: Arc::clone(&clinic.clock) as _,
+        ids: Arc::clone(&clinic.ids) as _,
+        access_log: Arc::default(),
+    };
+    let (hasher, tokens) = (Arc::new(FakeHasher), Arc::new(OtherTokens::default()));
+    let here = IdentityService::new(ports, hasher, tokens, identity_settings());
+    let come = || block_on(here.authenticate(&secret("a token"), &Origin::default()));
+    come().unwrap();
+    clinic.clock.advance(TimeDelta::milliseconds(500));
+    block_on(here.confirm_sessions(&*store)).unwrap();
+    is_broken.store(true, Ordering::Relaxed);
+    clinic.clock.advance(TimeDelta::milliseconds(500));
+    let failure = block_on(here.confirm_sessions(&*store)).unwrap_err();
+    assert!(matches!(failure, StoreError::Unexpected(_)));
+    come().unwrap();
+    clinic.clock.advance(TimeDelta::milliseconds(500));
+    let failure = come().unwrap_err();
+    let is_so = matches!(
+        failure,
+        IdentityError::Common(CommonError::Store(StoreError::Unexpected(_)))
+    );
+    assert!(is_so, "{failure:?}");
+    is_broken.store(false, Ordering::Relaxed);
+    come().unwrap();
+}
+
+async fn last_seen_at(clinic: &Clinic, session_id: SessionId) -> Instant {
+    let page = PageRequest {
+        limit: PageLimit::new(200).unwrap(),
+        after: None,
+    };
+    let identity = &clinic.services.identity;
+    let sessions = identity.sessions(&clinic.admin, None, page).await.unwrap();
+    let mut sessions = sessions.items.into_iter();
+    let session = sessions.find(|session| session.session_id == session_id);
+    session.unwrap().last_seen_at
+}
+
+#[test]
+fn sessions_that_are_confirmed_take_no_question_a_request_and_one_write_a_minute() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let (of_requests, of_ticks) = (Watched::of(&clinic), Watched::of(&clinic));
+        let here = instance(&clinic, &of_requests);
+        // While nobody comes nothing is asked.
+        here.confirm_sessions(&*of_ticks).await.unwrap();
+        assert_eq!(of_ticks.connections(), 0);
+
+        let logged_in = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let (token, id) = (&logged_in.access_token, logged_in.session.session_id);
+        let mut written = vec![last_seen_at(&clinic, id).await];
+        let start = clinic.clock.now();
+        assert!(roles_there(&here, token).await.is_some());
+        assert_eq!(of_requests.connections(), 1);
+        let ticks = 1_000;
+        for _ in 0..ticks {
+            for _ in 0..3 {
+                clinic.clock.advance(TICK / 3);
+                assert!(roles_there(&here, token).await.is_some());
+            }
+            here.confirm_sessions(&*of_ticks).await.unwrap();
+            let seen_at = last_seen_at(&clinic, id).await;
+            if written.last() != Some(&seen_at) {
+                assert_eq!(seen_at, clinic.clock.now());
+                written.push(seen_at);
+            }
+        }
+        assert_eq!(of_requests.connections(), 0);
+        assert!(written.is_sorted());
+        assert!(
+            written
+                .windows(2)
+                .all(|two| two[1] - two[0] >= TimeDelta::minutes(1))
+        );
+        // 1000 ticks are five minutes, so it was written each minute.
+        assert_eq!(clinic.clock.now() - start, TimeDelta::minutes(5));
+        assert_eq!(written.len(), 1 + 5);
+        assert_eq!(of_ticks.connections(), ticks + 5);
+    });
+}
+
+#[test]
+fn the_last_use_is_written_when_a_session_is_left_and_nothing_is_asked_any_more() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let store = Watched::of(&clinic);
+        let here = instance(&clinic, &store);
+        let logged_in = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let id = logged_in.session.session_id;
+        clinic.clock.advance(TimeDelta::seconds(30));
+        assert!(roles_there(&here, &logged_in.access_token).await.is_some());
+        let last_use = clinic.clock.now();
+        clinic.clock.advance(TimeDelta::seconds(59));
+        here.confirm_sessions(&*store).await.unwrap();
+        assert!(last_seen_at(&clinic, id).await < last_use);
+        clinic.clock.advance(TimeDelta::seconds(1));
+        here.confirm_sessions(&*store).await.unwrap();
+        assert_eq!(last_seen_at(&clinic, id).await, last_use);
+        store.connections();
+        here.confirm_sessions(&*store).await.unwrap();
+        here.write_all_seen(&*store).await.unwrap();
+        assert_eq!(store.connections(), 0);
+    });
+}
+
+#[test]
+fn at_the_end_every_use_is_written_and_none_is_lost_to_a_store_that_is_away() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let store = Watched::of(&clinic);
+        let here = instance(&clinic, &store);
+        let mut uses = Vec::new();
+        for username in ["doctor1", "doctor2"] {
+            let logged_in = clinic.log_in(username, PASSWORD).await.unwrap();
+            clinic.clock.advance(TimeDelta::seconds(1));
+            assert!(roles_there(&here, &logged_in.access_token).await.is_some());
+            uses.push((logged_in.session.session_id, clinic.clock.now()));
+        }
+        store.go_away();
+        here.write_all_seen(&*store).await.unwrap_err();
+        store.come_back();
+        for (id, used_at) in &uses {
+            assert!(last_seen_at(&clinic, *id).await < *used_at);
+        }
+        here.write_all_seen(&*store).await.unwrap();
+        for (id, used_at) in &uses {
+            assert_eq!(last_seen_at(&clinic, *id).await, *used_at);
+        }
+        store.connections();
+        here.write_all_seen(&*store).await.unwrap();
+        assert_eq!(
+            store.connections(),
+            0,
+            "what is written is not written again"
+        );
+    });
+}
+
+#[test]
+fn sessions_are_forgotten_a_month_after_they_expired() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let identity = &clinic.services.identity;
+        // What the fixture opened ends a moment before.
+        let moment = TimeDelta::microseconds(1);
+        clinic.clock.advance(moment);
+        let logged_in = clinic.log_in("doctor1", PASSWORD).await.unwrap();
+        let month_later = logged_in.session.expires_at + TimeDelta::days(30);
+        let before = entries_of(&clinic.store).await;
+        let forget = async || identity.forget_expired_sessions().await.unwrap();
+        clinic.clock.set(month_later - moment);
+        assert_eq!(forget().await, 0);
+        assert_eq!(entries_of(&clinic.store).await, before);
+
+        clinic.clock.set(month_later);
+        assert!(forget().await > 1);
+        clinic.clock.set(month_later + moment);
+        assert_eq!(forget().await, 1);
+        assert_eq!(forget().await, 0);
+        let entries = entries_of(&clinic.store).await;
+        assert_eq!(entries.len(), before.len() + 2);
+        let entry = entries.last().unwrap();
+        assert_eq!(
+            (entry.action, entry.entity, entry.actor_id),
+            (AuditAction::Delete, Entity::Session, None)
+        );
+        assert_eq!(entry.changes[0].after, AuditValue::Number(1));
+    });
 }

@@ -13,6 +13,7 @@ mod contacts;
 mod identity;
 mod patients;
 mod payments;
+mod privacy;
 mod session_cache;
 mod throttle;
 
@@ -24,6 +25,7 @@ use dcms_domain::audit::{AuditAction, AuditEntry, Entity};
 use dcms_domain::billing::BillingError;
 use dcms_domain::clinic::ClinicError;
 use dcms_domain::identity::IdentityError;
+use dcms_domain::patients::PatientError;
 use dcms_domain::shared::{Clock, CommonError, Expected, IdSource, Version};
 use dcms_domain::store::{Rule, StoreError};
 use dcms_domain::testing::Clinic;
@@ -59,7 +61,13 @@ macro_rules! context_fails {
     )+};
 }
 
-context_fails!(AppointmentError, BillingError, ClinicError, IdentityError);
+context_fails!(
+    AppointmentError,
+    BillingError,
+    ClinicError,
+    IdentityError,
+    PatientError
+);
 
 /// All faults of a refused command, as `pointer code`.
 #[track_caller]

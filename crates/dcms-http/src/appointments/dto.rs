@@ -14,7 +14,7 @@ use crate::wire::{AppointmentStatus, Bound, Day, Id, Instant, Patch};
 
 /// A visit.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Appointment {
+pub(crate) struct Appointment {
     appointment_id: Id,
     patient_id: Id,
     doctor_id: Id,
@@ -36,7 +36,7 @@ pub(super) struct Appointment {
 
 /// A service that is planned for a visit.
 #[derive(Serialize, ToSchema)]
-pub(super) struct PlannedService {
+pub(crate) struct PlannedService {
     service_id: Id,
     qty: i32,
 }

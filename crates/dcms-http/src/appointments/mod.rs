@@ -3,4 +3,5 @@
 mod dto;
 mod routes;
 
+pub(crate) use dto::Appointment;
 pub(crate) use routes::routes;

@@ -104,7 +104,7 @@ async fn read_appointment(
     responses((status = 200, description = "The changed visit.", body = Appointment)),
     extensions(
         ("x-permission" = json!("schedule_appointments")),
-        ("x-problems" = json!(["appointment_overlap", "version_mismatch"])),
+        ("x-problems" = json!(["appointment_overlap", "invalid_transition", "version_mismatch"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]

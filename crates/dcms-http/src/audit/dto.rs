@@ -34,7 +34,7 @@ pub(super) struct AuditEntry {
 
 /// What became of a field; null where nothing was.
 #[derive(Serialize, ToSchema)]
-pub(super) struct FieldChange {
+pub(crate) struct FieldChange {
     #[schema(value_type = Value)]
     before: Value,
     #[schema(value_type = Value)]
@@ -43,10 +43,6 @@ pub(super) struct FieldChange {
 
 impl From<model::AuditEntry> for AuditEntry {
     fn from(entry: model::AuditEntry) -> Self {
-        let changes = entry.changes.into_iter().map(|change| {
-            let (before, after) = (json_of(change.before), json_of(change.after));
-            (change.field.into_owned(), FieldChange { before, after })
-        });
         Self {
             audit_id: Id::of(entry.audit_id),
             at: Instant(entry.at),
@@ -59,7 +55,7 @@ impl From<model::AuditEntry> for AuditEntry {
             entity: AuditEntity(entry.entity),
             entity_id: entry.entity_id.map(Id::of),
             patient_ids: entry.patient_ids.into_iter().map(Id::of).collect(),
-            changes: changes.collect(),
+            changes: changes_of(entry.changes),
         }
     }
 }
@@ -103,6 +99,14 @@ impl AuditEntry {
     }
 }
 
+fn changes_of(changes: Vec<model::FieldChange>) -> BTreeMap<String, FieldChange> {
+    let changes = changes.into_iter().map(|change| {
+        let (before, after) = (json_of(change.before), json_of(change.after));
+        (change.field.into_owned(), FieldChange { before, after })
+    });
+    changes.collect()
+}
+
 fn json_of(value: model::AuditValue) -> Value {
     match value {
         model::AuditValue::Nothing => Value::Null,
@@ -144,6 +148,39 @@ impl From<model::AuditEntry> for Access {
             action: AuditAction(entry.action),
             entity: AuditEntity(entry.entity),
             entity_id: entry.entity_id.map(Id::of),
+        }
+    }
+}
+
+/// Who looked at a patient's record or changed it, and what they changed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExportedAccess {
+    audit_id: Id,
+    at: Instant,
+    /// Who did; null at the console, and when it is not known.
+    actor_id: Option<Id>,
+    /// The admin who acted as them; null when nobody did.
+    impersonator_id: Option<Id>,
+    action: AuditAction,
+    entity: AuditEntity,
+    /// Null for lists.
+    entity_id: Option<Id>,
+    /// What became of which field. Empty when nothing was changed, and when the patient was
+    /// anonymized since.
+    changes: BTreeMap<String, FieldChange>,
+}
+
+impl From<model::AuditEntry> for ExportedAccess {
+    fn from(entry: model::AuditEntry) -> Self {
+        Self {
+            audit_id: Id::of(entry.audit_id),
+            at: Instant(entry.at),
+            actor_id: entry.actor_id.map(Id::of),
+            impersonator_id: entry.impersonator_id.map(Id::of),
+            action: AuditAction(entry.action),
+            entity: AuditEntity(entry.entity),
+            entity_id: entry.entity_id.map(Id::of),
+            changes: changes_of(entry.changes),
         }
     }
 }

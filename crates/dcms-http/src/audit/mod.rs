@@ -4,4 +4,5 @@ mod csv;
 mod dto;
 mod routes;
 
+pub(crate) use dto::ExportedAccess;
 pub(crate) use routes::routes;

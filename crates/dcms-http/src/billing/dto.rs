@@ -13,7 +13,7 @@ use crate::wire::{Bound, Id, Instant, InvoiceStatus, Patch, PaymentMethod, windo
 
 /// An invoice.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Invoice {
+pub(crate) struct Invoice {
     invoice_id: Id,
     /// Null until it is issued; then gapless.
     invoice_number: Option<String>,
@@ -37,7 +37,7 @@ pub(super) struct Invoice {
 
 /// A line of an invoice: name and price as they were when it was added.
 #[derive(Serialize, ToSchema)]
-pub(super) struct InvoiceItem {
+pub(crate) struct InvoiceItem {
     invoice_item_id: Id,
     /// Null when it charges nothing of the catalog.
     service_id: Option<Id>,
@@ -231,7 +231,7 @@ impl From<InvoiceFilter> for model::InvoiceQuery {
 
 /// Money that came in for an invoice. Never edited, never deleted.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Payment {
+pub(crate) struct Payment {
     payment_id: Id,
     invoice_id: Id,
     amount_cents: i64,
@@ -316,7 +316,7 @@ impl From<PaymentFilter> for model::PaymentQuery {
 
 /// Money of one payment that went back. Never edited, never deleted.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Refund {
+pub(crate) struct Refund {
     refund_id: Id,
     payment_id: Id,
     amount_cents: i64,

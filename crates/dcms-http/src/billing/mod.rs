@@ -3,4 +3,5 @@
 mod dto;
 mod routes;
 
+pub(crate) use dto::{Invoice, Payment, Refund};
 pub(crate) use routes::routes;

@@ -41,6 +41,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses((status = 201, description = "The invoice was drafted.", body = Invoice)),
     extensions(
         ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invalid_transition"])),
         ("x-max-body-bytes" = json!(1_048_576)),
     ),
 )]
@@ -373,7 +374,7 @@ async fn read_payment(
     responses((status = 201, description = "The refund is recorded.", body = RecordedRefund)),
     extensions(
         ("x-permission" = json!("reverse")),
-        ("x-problems" = json!(["refund_exceeds_payment", "version_mismatch"])),
+        ("x-problems" = json!(["invalid_transition", "refund_exceeds_payment", "version_mismatch"])),
     ),
 )]
 async fn record_refund(

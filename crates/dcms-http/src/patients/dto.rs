@@ -4,9 +4,13 @@
 )]
 
 use dcms_domain::patients as model;
+use dcms_domain::shared::MoneyOverflow;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::appointments::Appointment;
+use crate::audit::ExportedAccess;
+use crate::billing::{Invoice, Payment, Refund};
 use crate::json::request_bodies;
 use crate::wire::{ContactType, Day, Gender, Id, Instant, Patch};
 
@@ -23,6 +27,8 @@ pub(super) struct Patient {
     notes: Option<String>,
     /// Since when they are no longer treated here; null while they are.
     archived_at: Option<Instant>,
+    /// Since when nobody can tell who they were; null while somebody can.
+    anonymized_at: Option<Instant>,
     created_at: Instant,
     updated_at: Instant,
 }
@@ -38,6 +44,7 @@ impl From<model::Patient> for Patient {
             gender: Gender(patient.gender),
             notes: patient.notes,
             archived_at: patient.archived_at.map(Instant),
+            anonymized_at: patient.anonymized_at.map(Instant),
             created_at: Instant(patient.created_at),
             updated_at: Instant(patient.updated_at),
         }
@@ -154,6 +161,59 @@ impl From<model::Contact> for Contact {
     }
 }
 
+/// Everything that is held about a patient.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PatientExport {
+    /// The form of this document. Fields may be added to it; when one changes or goes, the number
+    /// rises.
+    format: &'static str,
+    exported_at: Instant,
+    patient: Patient,
+    /// In the order they were made.
+    contacts: Vec<Contact>,
+    /// Earlier ones first.
+    appointments: Vec<Appointment>,
+    /// In the order they were drafted.
+    invoices: Vec<Invoice>,
+    /// In the order they were recorded.
+    payments: Vec<Payment>,
+    /// In the order they were recorded.
+    refunds: Vec<Refund>,
+    /// Who looked at their record and who changed what, the latest first.
+    audit: Vec<ExportedAccess>,
+}
+
+impl TryFrom<model::PatientExport> for PatientExport {
+    type Error = MoneyOverflow;
+
+    fn try_from(export: model::PatientExport) -> Result<Self, MoneyOverflow> {
+        let invoices = export.invoices.into_iter().map(Invoice::try_from);
+        Ok(Self {
+            format: "dcms-patient-export/1",
+            exported_at: Instant(export.exported_at),
+            patient: export.patient.into(),
+            contacts: export.contacts.into_iter().map(Contact::from).collect(),
+            appointments: export
+                .appointments
+                .into_iter()
+                .map(Appointment::from)
+                .collect(),
+            invoices: invoices.collect::<Result<_, _>>()?,
+            payments: export.payments.into_iter().map(Payment::from).collect(),
+            refunds: export.refunds.into_iter().map(Refund::from).collect(),
+            audit: export.audit.into_iter().map(ExportedAccess::from).collect(),
+        })
+    }
+}
+
+/// Why a patient is anonymized.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnonymizePatient {
+    /// 1 to 500 characters. Stays in the audit log: it must not say who the patient was.
+    pub(super) reason: String,
+}
+
 /// A contact to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -212,4 +272,10 @@ impl From<ChangeContact> for model::ContactChanges {
     }
 }
 
-request_bodies!(CreatePatient, ChangePatient, CreateContact, ChangeContact);
+request_bodies!(
+    CreatePatient,
+    ChangePatient,
+    AnonymizePatient,
+    CreateContact,
+    ChangeContact
+);

@@ -1,11 +1,14 @@
 use axum::extract::State;
+use axum::http::header::CONTENT_DISPOSITION;
+use axum::response::IntoResponse as _;
 use dcms_domain::patients::PatientKey;
 use dcms_domain::shared::ContactId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::dto::{
-    ChangeContact, ChangePatient, Contact, CreateContact, CreatePatient, Patient, PatientFilter,
+    AnonymizePatient, ChangeContact, ChangePatient, Contact, CreateContact, CreatePatient, Patient,
+    PatientExport, PatientFilter,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
 use crate::json::Json;
@@ -23,6 +26,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(read_patient, change_patient, delete_patient))
         .routes(routes!(archive_patient))
         .routes(routes!(restore_patient))
+        .routes(routes!(export_patient))
+        .routes(routes!(anonymize_patient))
         .routes(routes!(list_contacts, add_contact))
         .routes(routes!(change_contact, delete_contact))
 }
@@ -100,7 +105,7 @@ async fn read_patient(
     responses((status = 200, description = "The changed patient.", body = Patient)),
     extensions(
         ("x-permission" = json!("change_patients")),
-        ("x-problems" = json!(["version_mismatch"])),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
@@ -165,13 +170,13 @@ async fn archive_patient(
 
 /// Take a patient out of the archive
 ///
-/// Restoring one who is not archived changes nothing.
+/// Restoring one who is not archived changes nothing. One who is anonymized stays there.
 #[utoipa::path(
     post, path = "/patients/{patient_id}/restore", tag = "Patients",
     responses((status = 200, description = "The restored patient.", body = Patient)),
     extensions(
         ("x-permission" = json!("change_patients")),
-        ("x-problems" = json!(["version_mismatch"])),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
     ),
 )]
 async fn restore_patient(
@@ -182,6 +187,65 @@ async fn restore_patient(
 ) -> Answer {
     let service = &app.services.patients;
     let patient = service.restore(&actor, patient_id.get(), &expected).await?;
+    found::<_, Patient>(patient)
+}
+
+/// Export everything held about a patient
+///
+/// One document: the patient, contacts, appointments, invoices with their lines, payments, refunds,
+/// and who looked at the record or changed it. The export is noted in the audit log; what others
+/// read in the same moment may be missing.
+#[utoipa::path(
+    get, path = "/patients/{patient_id}/export", tag = "Patients",
+    responses((
+        status = 200, description = "Everything held about the patient.", body = PatientExport,
+        headers(("Content-Disposition" = String, description = "A name for the file.")),
+    )),
+    extensions(("x-permission" = json!("export_patients"))),
+)]
+async fn export_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+) -> Answer {
+    let service = &app.services.patients;
+    let export = service.export(&actor, patient_id.get()).await?;
+    // A name would end up in lists of downloads.
+    let file = format!(
+        "attachment; filename=\"patient-{}.json\"",
+        export.patient.register_number
+    );
+    let export = PatientExport::try_from(export)?;
+    Ok(([(CONTENT_DISPOSITION, file)], ok(export)).into_response())
+}
+
+/// Anonymize a patient
+///
+/// Irreversible: names, birthday, gender, contacts and notes go, as does what people wrote about the
+/// patient's visits, payments, refunds and void invoices, and what the audit log says of changes.
+/// Money, times, the register number and the lines of invoices stay. Refused with `in_use` while an
+/// invoice is a draft or not paid, or a visit is still to come. Afterwards the patient is archived
+/// for good, and nothing about them changes. Anonymizing one who is anonymized changes nothing.
+#[utoipa::path(
+    post, path = "/patients/{patient_id}/anonymize", tag = "Patients",
+    request_body = AnonymizePatient,
+    responses((status = 200, description = "The anonymized patient.", body = Patient)),
+    extensions(
+        ("x-permission" = json!("anonymize_patients")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
+)]
+async fn anonymize_patient(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([patient_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<AnonymizePatient>,
+) -> Answer {
+    let service = &app.services.patients;
+    let patient = service
+        .anonymize(&actor, patient_id.get(), &expected, &body.reason)
+        .await?;
     found::<_, Patient>(patient)
 }
 
@@ -212,7 +276,7 @@ async fn list_contacts(
     responses((status = 201, description = "The contact was added.", body = Contact)),
     extensions(
         ("x-permission" = json!("change_patients")),
-        ("x-problems" = json!(["already_exists"])),
+        ("x-problems" = json!(["already_exists", "invalid_transition"])),
     ),
 )]
 async fn add_contact(

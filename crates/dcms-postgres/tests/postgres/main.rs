@@ -5,6 +5,8 @@ mod contention;
 mod grants;
 mod outage;
 mod ports;
+mod privacy;
 mod schema;
+mod seals;
 mod search;
 mod support;

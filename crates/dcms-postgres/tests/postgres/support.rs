@@ -185,17 +185,7 @@ impl Clinic {
 
     /// A draft with one line of that price.
     pub(crate) async fn draft(&self, patient: &Patient, price: i64) -> Invoice {
-        let command = DraftInvoice {
-            patient_id: patient.patient_id,
-            appointment_id: None,
-            from_appointment: false,
-            items: vec![NewItem {
-                service_id: None,
-                description: Some("Filling".to_owned()),
-                unit_price: Some(Cents::new(price)),
-                qty: 1,
-            }],
-        };
+        let command = draft_of(patient, price);
         done(self.services.billing.draft(&self.admin, command).await)
     }
 
@@ -208,6 +198,21 @@ impl Clinic {
             .issue(&self.admin, draft.invoice_id, &Expected::Any)
             .await;
         done(issued)
+    }
+}
+
+/// What drafts an invoice with one line of that price.
+pub(crate) fn draft_of(patient: &Patient, price: i64) -> DraftInvoice {
+    DraftInvoice {
+        patient_id: patient.patient_id,
+        appointment_id: None,
+        from_appointment: false,
+        items: vec![NewItem {
+            service_id: None,
+            description: Some("Filling".to_owned()),
+            unit_price: Some(Cents::new(price)),
+            qty: 1,
+        }],
     }
 }
 

@@ -6,7 +6,7 @@ use crate::appointments::{
     Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, Parties,
     PartiesStanding, Standing,
 };
-use crate::shared::{AppointmentId, Instant, Page, PageRequest, TimeSlot, TimeWindow};
+use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow};
 use crate::store::{Rule, StoreError};
 
 type SameResource = fn(&Appointment, &Appointment) -> bool;
@@ -55,7 +55,8 @@ impl State {
         hold(
             Rule::ServiceUnknown,
             planned.all(|planned| self.services.contains_key(&planned.service_id)),
-        )
+        )?;
+        self.check_patient_known(visit.patient_id)
     }
 }
 
@@ -127,6 +128,17 @@ impl AppointmentRepository for Connection {
         appointment_id: AppointmentId,
     ) -> Result<Option<Appointment>, StoreError> {
         Ok(self.read()?.appointments.get(&appointment_id).cloned())
+    }
+
+    async fn lock_of_patient(
+        &mut self,
+        patient_id: PatientId,
+    ) -> Result<Vec<Appointment>, StoreError> {
+        // Whoever commits second meets a conflict anyway.
+        let state = self.read()?;
+        let visits = state.appointments.values();
+        let theirs = visits.filter(|visit| visit.patient_id == patient_id);
+        Ok(theirs.cloned().collect())
     }
 
     async fn hold_calendar(&mut self) -> Result<(), StoreError> {

@@ -5,7 +5,9 @@ use crate::billing::{
     Invoice, InvoiceFilter, InvoiceItem, InvoiceRepository, Payment, PaymentFilter,
     PaymentRepository, Refund,
 };
-use crate::shared::{Cents, InvoiceId, Page, PageRequest, PaymentId, UserId};
+use crate::shared::{
+    Cents, InvoiceId, Page, PageRequest, PatientId, PaymentId, REDACTED, RefundId, UserId,
+};
 use crate::store::{Rule, StoreError};
 
 impl State {
@@ -26,7 +28,8 @@ impl State {
         hold(
             Rule::ServiceUnknown,
             services.all(|service_id| self.services.contains_key(&service_id)),
-        )
+        )?;
+        self.check_patient_known(draft.patient_id)
     }
 
     fn check_line_ids_unused(&self, draft: &Invoice) -> Result<(), StoreError> {
@@ -62,7 +65,38 @@ impl State {
         stored.paid = invoice.paid;
         stored.version = invoice.version;
         stored.updated_at = invoice.updated_at;
-        check_paid(stored)
+        check_paid(stored)?;
+        let patient_id = stored.patient_id;
+        self.check_patient_known(patient_id)
+    }
+
+    fn redact_money_of(&mut self, patient_id: PatientId) {
+        let is_written = |text: &String| text != REDACTED;
+        for invoice in self.invoices.values_mut() {
+            if let Some(voiding) = &mut invoice.voiding
+                && invoice.patient_id == patient_id
+                && is_written(&voiding.reason)
+            {
+                REDACTED.clone_into(&mut voiding.reason);
+                invoice.version = invoice.version.next();
+            }
+        }
+        let mut theirs = Vec::new();
+        for payment in self.payments.values_mut() {
+            if payment.patient_id != patient_id {
+                continue;
+            }
+            theirs.push(payment.payment_id);
+            if payment.reference.as_ref().is_some_and(is_written) {
+                payment.reference = Some(REDACTED.to_owned());
+                payment.version = payment.version.next();
+            }
+        }
+        for refund in self.refunds.values_mut() {
+            if theirs.contains(&refund.payment_id) {
+                REDACTED.clone_into(&mut refund.reason);
+            }
+        }
     }
 
     /// Whether the stored sums are the sums of what is stored; asked at commit.
@@ -139,6 +173,9 @@ fn matches_payment(payment: &Payment, filter: &PaymentFilter) -> bool {
     filter
         .invoice_id
         .is_none_or(|wanted| wanted == payment.invoice_id)
+        && filter
+            .patient_id
+            .is_none_or(|wanted| wanted == payment.patient_id)
         && filter.method.is_none_or(|wanted| wanted == payment.method)
         && contains(filter.window, payment.paid_at)
 }
@@ -183,6 +220,13 @@ impl InvoiceRepository for Connection {
         Ok(payment.and_then(|payment| state.invoices.get(&payment.invoice_id).cloned()))
     }
 
+    async fn lock_of_patient(&mut self, patient_id: PatientId) -> Result<Vec<Invoice>, StoreError> {
+        let state = self.read()?;
+        let invoices = state.invoices.values();
+        let theirs = invoices.filter(|invoice| invoice.patient_id == patient_id);
+        Ok(theirs.cloned().collect())
+    }
+
     async fn update_draft(&mut self, invoice: &Invoice) -> Result<(), StoreError> {
         self.write(|state| {
             let stored = stored_before(&mut state.invoices, &invoice.invoice_id, invoice)?;
@@ -220,7 +264,8 @@ impl InvoiceRepository for Connection {
             stored.updated_at = invoice.updated_at;
             state.last_invoice_sequence = sequence;
             forms::check(&[invoice])?;
-            state.check_number_free(invoice)
+            state.check_number_free(invoice)?;
+            state.check_patient_known(invoice.patient_id)
         })
     }
 
@@ -232,7 +277,8 @@ impl InvoiceRepository for Connection {
             stored.version = invoice.version;
             stored.updated_at = invoice.updated_at;
             check_paid(stored)?;
-            forms::check(&[invoice])
+            forms::check(&[invoice])?;
+            state.check_patient_known(invoice.patient_id)
         })
     }
 
@@ -303,6 +349,33 @@ impl PaymentRepository for Connection {
             state.refunds.insert(refund.refund_id, refund.clone());
             Ok(())
         })
+    }
+
+    async fn redact(&mut self, patient_id: PatientId) -> Result<(), StoreError> {
+        self.write(|state| {
+            if state.check_patient_known(patient_id).is_err() {
+                state.redact_money_of(patient_id);
+            }
+            Ok(())
+        })
+    }
+
+    async fn refunds_of_patient(
+        &mut self,
+        patient_id: PatientId,
+        request: PageRequest<RefundId>,
+    ) -> Result<Page<Refund, RefundId>, StoreError> {
+        let state = self.read()?;
+        let payment = |refund: &Refund| state.payments.get(&refund.payment_id);
+        let is_theirs = |refund: &&Refund| {
+            payment(refund).is_some_and(|payment| payment.patient_id == patient_id)
+        };
+        Ok(page(
+            state.refunds.values().filter(is_theirs).cloned(),
+            &request,
+            |refund, after| refund.refund_id > *after,
+            |refund| refund.refund_id,
+        ))
     }
 
     async fn get(&mut self, payment_id: PaymentId) -> Result<Option<Payment>, StoreError> {

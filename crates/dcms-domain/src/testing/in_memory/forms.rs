@@ -94,6 +94,7 @@ impl Formed for Patient {
             && self.birthday.is_none_or(is_sane_day)
             && optional(self.notes.as_ref(), 10_000)
             && self.archived_at.is_none_or(is_sane_instant)
+            && self.anonymized_at.is_none_or(is_sane_instant)
             && versioned(self.version, &[self.created_at, self.updated_at])
     }
 }

@@ -334,9 +334,9 @@ impl SessionRepository for Connection {
         })
     }
 
-    async fn forget_expired(&mut self, before: Instant, limit: i64) -> Result<(), StoreError> {
+    async fn forget_expired(&mut self, before: Instant, limit: u32) -> Result<u32, StoreError> {
         self.write_at_once(|state| {
-            let limit = usize::try_from(limit).unwrap_or_default();
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let expired = state
                 .sessions
                 .values()
@@ -351,6 +351,7 @@ impl SessionRepository for Connection {
             state
                 .retired_tokens
                 .retain(|(_, session_id)| !expired.contains(session_id));
+            u32::try_from(expired.len()).unwrap_or(u32::MAX)
         })
     }
 }

@@ -192,18 +192,18 @@ impl Connection {
     }
 
     /// Makes a change that stands at once when no unit of work is open.
-    fn write_at_once(&mut self, change: impl FnOnce(&mut State)) -> Result<(), StoreError> {
+    fn write_at_once<Outcome>(
+        &mut self,
+        change: impl FnOnce(&mut State) -> Outcome,
+    ) -> Result<Outcome, StoreError> {
         if self.work.is_some() {
-            return self.write(|state| {
-                change(state);
-                Ok(())
-            });
+            return self.write(|state| Ok(change(state)));
         }
         let mut committed = self.shared.committed();
         let mut next = State::clone(&committed);
-        change(&mut next);
+        let outcome = change(&mut next);
         *committed = Arc::new(next);
-        Ok(())
+        Ok(outcome)
     }
 
     /// Makes the whole change or, when it is refused, none of it.

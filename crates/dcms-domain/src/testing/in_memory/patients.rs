@@ -5,7 +5,8 @@ use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page, search, stored_before, stored_in_version};
 use crate::patients::{
-    Contact, ContactType, Patient, PatientFilter, PatientKey, PatientRepository, RegisterNumber,
+    ANONYMOUS_NAME, Contact, ContactType, Gender, Patient, PatientFilter, PatientKey,
+    PatientRepository, RegisterNumber,
 };
 use crate::shared::{ContactId, Page, PageRequest, PatientId};
 use crate::store::{Rule, StoreError};
@@ -29,6 +30,15 @@ impl State {
         hold(Rule::PrimaryContactTaken, !(contact.is_primary && is_taken))
     }
 
+    /// Whether the patient is one of whom more may be kept; asked of those who exist.
+    pub(super) fn check_patient_known(&self, patient_id: PatientId) -> Result<(), StoreError> {
+        let patient = self.patients.get(&patient_id);
+        hold(
+            Rule::PatientAnonymized,
+            patient.is_none_or(|patient| patient.anonymized_at.is_none()),
+        )
+    }
+
     fn contacts_of(&self, patient_id: PatientId) -> impl Iterator<Item = &Contact> {
         self.contacts
             .values()
@@ -46,6 +56,20 @@ impl State {
             Some(query) => search::rank(patient, self.contacts_of(patient.patient_id), query),
         }
     }
+}
+
+/// Nothing is left of whoever is anonymized.
+fn check_anonymous(patient: &Patient) -> Result<(), StoreError> {
+    let name = (patient.first_name.as_str(), patient.last_name.as_str());
+    hold(
+        Rule::PatientAnonymized,
+        patient.anonymized_at.is_none()
+            || (name == ANONYMOUS_NAME
+                && patient.birthday.is_none()
+                && patient.gender == Gender::Unknown
+                && patient.notes.is_none()
+                && patient.archived_at.is_some()),
+    )
 }
 
 fn key_of((rank, patient): &(i32, Patient)) -> PatientKey {
@@ -70,6 +94,7 @@ impl PatientRepository for Connection {
     async fn insert(&mut self, patient: &Patient) -> Result<(), StoreError> {
         self.write(|state| {
             forms::check(&[patient])?;
+            check_anonymous(patient)?;
             hold(
                 Rule::IdentifierTaken,
                 !state.patients.contains_key(&patient.patient_id),
@@ -84,10 +109,25 @@ impl PatientRepository for Connection {
         Ok(self.read()?.patients.get(&patient_id).cloned())
     }
 
+    async fn hold(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError> {
+        // Whoever commits second meets a conflict anyway.
+        PatientRepository::get(self, patient_id).await
+    }
+
+    async fn lock(&mut self, patient_id: PatientId) -> Result<Option<Patient>, StoreError> {
+        PatientRepository::get(self, patient_id).await
+    }
+
     async fn update(&mut self, patient: &Patient) -> Result<(), StoreError> {
         self.write(|state| {
-            *stored_before(&mut state.patients, &patient.patient_id, patient)? = patient.clone();
+            let stored = stored_before(&mut state.patients, &patient.patient_id, patient)?;
+            let before = std::mem::replace(stored, patient.clone());
             forms::check(&[patient])?;
+            check_anonymous(patient)?;
+            hold(
+                Rule::PatientAnonymized,
+                before.anonymized_at.is_none() || before.anonymized_at == patient.anonymized_at,
+            )?;
             state.check_register_number_free(patient)
         })
     }
@@ -149,6 +189,7 @@ impl PatientRepository for Connection {
                 Rule::PatientUnknown,
                 state.patients.contains_key(&contact.patient_id),
             )?;
+            state.check_patient_known(contact.patient_id)?;
             state.contacts.insert(contact.contact_id, contact.clone());
             Ok(())
         })
@@ -171,7 +212,8 @@ impl PatientRepository for Connection {
         self.write(|state| {
             *stored_before(&mut state.contacts, &contact.contact_id, contact)? = contact.clone();
             forms::check(&[contact])?;
-            state.check_primary_place_free(contact)
+            state.check_primary_place_free(contact)?;
+            state.check_patient_known(contact.patient_id)
         })
     }
 

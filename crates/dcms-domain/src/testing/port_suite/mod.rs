@@ -27,6 +27,7 @@ mod contacts;
 mod identity;
 mod invoices;
 mod patients;
+mod privacy;
 mod search;
 mod sessions;
 mod stage;
@@ -131,6 +132,13 @@ suite! {
         better_matches_come_first
         matches_come_in_pages
         wildcards_mean_themselves;
+    privacy:
+        a_patient_is_held_and_locked
+        a_patients_visits_and_invoices_are_locked
+        an_anonymized_patient_stays_nobody
+        nothing_is_added_to_an_anonymized_patient
+        what_people_wrote_about_an_anonymized_patient_goes
+        refunds_of_a_patient_come_in_pages;
     appointments:
         the_standing_of_parties_is_known
         a_visit_is_stored_and_found

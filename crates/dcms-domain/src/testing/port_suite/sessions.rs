@@ -449,19 +449,19 @@ pub async fn expired_sessions_are_forgotten(store: &dyn Store) {
         session.expires_at = stage.at(90);
     });
     insert(&stage, &longer, 3).await.must();
-    for (before, limit, left) in [
-        (60, 10, vec![2, 3]),
-        (61, 0, vec![2, 3]),
-        (61, 10, vec![3]),
-        (91, 1, vec![]),
+    for (before, limit, forgotten, left) in [
+        (60, 10, 0, vec![2, 3]),
+        (61, 0, 0, vec![2, 3]),
+        (61, 10, 1, vec![3]),
+        (91, 1, 1, vec![]),
     ] {
-        stage
+        let answer = stage
             .write(async |work| {
                 let sessions = work.sessions();
                 sessions.forget_expired(stage.at(before), limit).await
             })
-            .await
-            .must();
+            .await;
+        assert_eq!(answer.must(), forgotten, "before {before}");
         let mut connection = stage.connect().await;
         let tokens = [2, 3].map(token_hash);
         let found = connection.sessions().find_by_tokens(&tokens).await.must();

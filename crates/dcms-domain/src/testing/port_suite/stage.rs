@@ -165,6 +165,7 @@ impl<'store> Stage<'store> {
             gender: Gender::Unknown,
             notes: None,
             archived_at: None,
+            anonymized_at: None,
             version: Version::FIRST,
             created_at: self.at(0),
             updated_at: self.at(0),
