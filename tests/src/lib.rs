@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dcms_domain::Services;
 use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 pub const PASSWORD: &str = "a password for tests";
 
 /// The password that an admin gives a new user, who has to change it first.
-pub const FIRST_PASSWORD: &str = "a first password for tests";
+pub const FIRST_PASSWORD: &str = "to be replaced, 4711";
 
 /// A server on a free port with an empty clinic and the admin `admin`.
 pub struct Server {
@@ -144,18 +144,44 @@ impl Server {
         self.anonymous().log_in(&username).await
     }
 
-    /// A new user with these roles, who chose a password; their id.
-    pub async fn make_user(&self, username: &str, roles: &[&str]) -> String {
+    /// A new user with one role, logged in with the password that the admin gave them.
+    pub async fn newcomer(&self, role: &str) -> Client {
+        let number = self.users_made.fetch_add(1, Ordering::Relaxed);
+        let username = format!("{role}{number}");
+        self.make_newcomer(&username, &[role]).await;
+        let anonymous = self.anonymous();
+        anonymous.log_in_with(&username, FIRST_PASSWORD).await
+    }
+
+    /// A client with which the admin acts as the user of that id.
+    pub async fn act_as(&self, user_id: &str) -> Client {
+        let path = format!("/api/v1/admin/users/{user_id}/impersonate");
+        let body = json!({"reason": "They asked for help"});
+        let answer = self.admin.post(&path, &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Client {
+            token: Some(answer.text("/access_token")),
+            user_id: user_id.to_owned(),
+            ..self.anonymous()
+        }
+    }
+
+    /// A new user with these roles and [`FIRST_PASSWORD`]; their id.
+    pub async fn make_newcomer(&self, username: &str, roles: &[&str]) -> String {
         let body = json!({
             "username": username,
             "display_name": format!("The {username}"),
             "roles": roles,
             "password": FIRST_PASSWORD,
         });
-        let user_id = self
-            .admin
+        self.admin
             .create("/api/v1/admin/users", &body, "user_id")
-            .await;
+            .await
+    }
+
+    /// A new user with these roles, who chose a password; their id.
+    pub async fn make_user(&self, username: &str, roles: &[&str]) -> String {
+        let user_id = self.make_newcomer(username, roles).await;
         let client = self.anonymous().log_in_with(username, FIRST_PASSWORD).await;
         client.choose_password(FIRST_PASSWORD, PASSWORD).await;
         assert_eq!(client.act("/api/v1/auth/logout").await.status, 204);
@@ -183,6 +209,34 @@ impl Server {
         self.admin
             .create("/api/v1/services", &body, "service_id")
             .await
+    }
+
+    /// The entries of the audit log that match the query, the latest first, once those that wait
+    /// are written.
+    pub async fn audit(&self, query: &str) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.services.audit.unwritten_accesses() > 0 {
+            assert!(Instant::now() < deadline, "the audit log is not written");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut entries = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/api/v1/admin/audit?limit=200&{query}{cursor}");
+            let page = self.admin.get(&path).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            entries.extend(
+                page.body["items"]
+                    .as_array()
+                    .expect("items")
+                    .iter()
+                    .cloned(),
+            );
+            match page.body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return entries,
+            }
+        }
     }
 
     /// Where the server listens.
@@ -251,7 +305,8 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
 }
 
 /// All that the tables of a database hold: the rows of each as JSON, in an order of their own.
-/// Without the times at which migrations ran, so that two databases of the same content are equal.
+/// Without the times at which migrations ran and the salts of the audit log, so that two databases
+/// of the same content are equal.
 pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
     let mut connection = PgConnection::connect(database_url)
         .await
@@ -265,7 +320,7 @@ pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for table in tables {
         let statement = format!(
-            "SELECT (to_jsonb(t) - 'installed_on' - 'execution_time')::text FROM public.{table} t ORDER BY 1"
+            "SELECT (to_jsonb(t) - '{{installed_on,execution_time,changes_salt,changes_digest}}'::text[])::text FROM public.{table} t ORDER BY 1"
         );
         let rows = sqlx::query_scalar(AssertSqlSafe(statement))
             .fetch_all(&mut connection)

@@ -40,6 +40,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Refresh docs/permissions.md.
+    Permissions {
+        /// Change nothing; fail when it is stale.
+        #[arg(long)]
+        check: bool,
+    },
     /// Run all tests.
     Test,
     /// Format everything.
@@ -72,7 +78,8 @@ impl Chore {
             Self::Seed => cargo(&["run", "--quiet", "--bin", "dcms-dev", "--", "seed"]),
             Self::Run => cargo(&["run"]),
             Self::Prepare { check } => prepare::prepare(check),
-            Self::Openapi { check } => openapi(check),
+            Self::Openapi { check } => document("openapi", "docs/openapi.json", check),
+            Self::Permissions { check } => document("permissions", "docs/permissions.md", check),
             Self::Test => cargo(&["test", "--workspace"]),
             Self::Fmt { check: false } => cargo(&["fmt", "--all"]),
             Self::Fmt { check: true } => cargo(&["fmt", "--all", "--check"]),
@@ -96,6 +103,7 @@ fn ci() -> anyhow::Result<()> {
         Chore::Clippy,
         Chore::Prepare { check: true },
         Chore::Openapi { check: true },
+        Chore::Permissions { check: true },
         Chore::Test,
     ] {
         chore.run()?;
@@ -118,24 +126,25 @@ fn deny() -> anyhow::Result<()> {
     }
 }
 
-fn openapi(check: bool) -> anyhow::Result<()> {
-    let path = root()?.join("docs/openapi.json");
+/// Writes what `dcms-dev` prints into a file, or compares it.
+fn document(chore: &str, path: &'static str, check: bool) -> anyhow::Result<()> {
     let output = Command::new("cargo")
-        .args(["run", "--quiet", "--bin", "dcms-dev", "--", "openapi"])
+        .args(["run", "--quiet", "--bin", "dcms-dev", "--", chore])
         .current_dir(root()?)
         .output()?;
     anyhow::ensure!(
         output.status.success(),
-        "the document could not be made: {}",
+        "{path} could not be made: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let file = root()?.join(path);
     if !check {
-        return std::fs::write(&path, output.stdout).context("docs/openapi.json");
+        return std::fs::write(&file, output.stdout).context(path);
     }
-    let committed = std::fs::read(&path).context("docs/openapi.json")?;
+    let committed = std::fs::read(&file).context(path)?;
     anyhow::ensure!(
         committed == output.stdout,
-        "docs/openapi.json is stale; run: cargo xtask openapi"
+        "{path} is stale; run: cargo xtask {chore}"
     );
     Ok(())
 }

@@ -197,6 +197,40 @@ pub const MATRIX: [Row; 20] = {
 };
 
 impl Permission {
+    /// The permission's name for clients.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UseOwnAccount => "use_own_account",
+            Self::ChangeOwnPassword => "change_own_password",
+            Self::ManageOwnSessions => "manage_own_sessions",
+            Self::ManageUsers => "manage_users",
+            Self::ReadAudit => "read_audit",
+            Self::ReadAccesses => "read_accesses",
+            Self::ReadClinic => "read_clinic",
+            Self::ChangeClinic => "change_clinic",
+            Self::ReadPatients => "read_patients",
+            Self::ChangePatients => "change_patients",
+            Self::DeletePatients => "delete_patients",
+            Self::ExportPatients => "export_patients",
+            Self::AnonymizePatients => "anonymize_patients",
+            Self::ReadAppointments => "read_appointments",
+            Self::ScheduleAppointments => "schedule_appointments",
+            Self::TreatAppointments => "treat_appointments",
+            Self::Overbook => "overbook",
+            Self::ReadBilling => "read_billing",
+            Self::Bill => "bill",
+            Self::Reverse => "reverse",
+        }
+    }
+
+    /// The permission of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut permissions = MATRIX.iter().map(|row| row.permission);
+        permissions.find(|permission| permission.as_str() == name)
+    }
+
     /// The permission's row of the matrix.
     #[must_use]
     pub fn row(self) -> &'static Row {

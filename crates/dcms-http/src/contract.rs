@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::extract::{Bearer, Source};
 use crate::json::BodyLimit;
 use crate::openapi::{body_limit_of, operations_of};
+use crate::permissions::is_public;
 use crate::problem::Problem;
 use crate::router::App;
 
@@ -47,7 +48,7 @@ pub(crate) fn contract_of(document: &OpenApi) -> Contract {
 fn terms_of(operation: &Operation) -> Terms {
     let parameters = operation.parameters.iter().flatten();
     Terms {
-        is_public: operation.security.as_ref().is_some_and(Vec::is_empty),
+        is_public: is_public(operation),
         query: parameters
             .filter_map(|parameter| match parameter {
                 RefOr::T(parameter) => Some(parameter),
@@ -158,7 +159,6 @@ fn decoded(text: &str) -> Result<String, Problem> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

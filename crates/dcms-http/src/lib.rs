@@ -7,6 +7,7 @@
 //! - `respond`, `problem`: what they answer, and the one answer to whatever goes wrong.
 //! - `wire`: how ids, instants, days and names look; the domain knows nothing of JSON.
 //! - `openapi`, `examples`, `docs`: the document, and the page to browse it.
+//! - `permissions`: what each operation asks of the permission matrix, and the page that tells it.
 //! - `rehearsal`: all faults at once, also when parts of a body are missing.
 //! - `middleware`: what every answer has in common; `edge` and `origin`: what is configured of it.
 
@@ -28,6 +29,7 @@ mod operations;
 mod origin;
 mod paging;
 mod patients;
+mod permissions;
 mod problem;
 mod rehearsal;
 mod respond;
@@ -38,6 +40,7 @@ pub use edge::{CorsOrigins, EdgeConfig};
 pub use openapi::{openapi, openapi_json};
 pub use operations::Draining;
 pub use origin::TrustedProxies;
+pub use permissions::permissions_page;
 pub use router::router;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The OpenAPI document. Handlers say what is theirs: path, body, success, and the problems that
-//! only they have (`x-problems`). What follows from an operation's form is added here, once for
-//! all: identity, parameters of the path, preconditions, common problems, headers and examples.
+//! only they have (`x-problems`), and what they ask the permission matrix for (`x-permission`), or
+//! that they are public (`security()`). What follows from an operation's form is added here, once for
+//! all: identity and who may, parameters of the path, preconditions, common problems, headers and
+//! examples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -28,6 +30,7 @@ use utoipa_axum::routes;
 
 use crate::examples::{self, Examples};
 use crate::json::{BodyLimit, MERGE_PATCH_JSON};
+use crate::permissions::{allowed_to, permission_of, refusals_of};
 use crate::problem::{Code, FaultMember, PROBLEM_JSON, Problem, ProblemBody};
 use crate::respond::Answer;
 use crate::router::{App, operations};
@@ -251,15 +254,16 @@ fn complete_operation(
     examples: &Examples,
 ) -> BTreeSet<Code> {
     let mut problems = problems_of_its_own(operation);
-    let is_public = operation.security.as_ref().is_some_and(Vec::is_empty);
+    let permission = permission_of(operation);
     let takes_body = operation.request_body.is_some();
     // Every operation refuses query parameters that it does not have.
     problems.insert(Code::MalformedRequest);
-    if !is_public {
+    if let Some(permission) = permission {
         let bearer = SecurityRequirement::new::<_, [&str; 0], _>(BEARER, []);
         operation.security = Some(vec![bearer]);
         problems.insert(Code::Unauthenticated);
-        problems.insert(Code::PasswordChangeRequired);
+        problems.extend(refusals_of(permission.row()));
+        add_paragraph(operation, &allowed_to(permission.row()));
     }
     if takes_body {
         problems.extend([
@@ -268,7 +272,7 @@ fn complete_operation(
             Code::ValidationFailed,
         ]);
     }
-    if !is_public || takes_body {
+    if permission.is_some() || takes_body {
         // It works with the database.
         problems.extend([Code::InternalError, Code::Unavailable]);
     }
@@ -315,6 +319,15 @@ fn problems_of_its_own(operation: &mut Operation) -> BTreeSet<Code> {
         .filter_map(Value::as_str)
         .map(|name| Code::from_name(name).unwrap_or_else(|| unreachable!("no problem {name}")))
         .collect()
+}
+
+fn add_paragraph(operation: &mut Operation, paragraph: &str) {
+    let said = operation.description.take();
+    let said = said.filter(|description| !description.is_empty());
+    operation.description = Some(match said {
+        Some(description) => format!("{description}\n\n{paragraph}"),
+        None => paragraph.to_owned(),
+    });
 }
 
 fn ids_in(path: &str) -> impl Iterator<Item = &str> {

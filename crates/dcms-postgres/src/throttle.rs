@@ -53,7 +53,8 @@ impl ThrottleRepository for PgSession {
                 SELECT kind, subject,
                     CASE WHEN last_failed_at > $3 THEN failures ELSE 0 END AS failures,
                     CASE
-                        WHEN last_failed_at > $3 AND blocked_until > $4 THEN blocked_until
+                        WHEN last_failed_at > $3 AND blocked_until > greatest($4, last_failed_at)
+                        THEN blocked_until
                     END AS block
                 FROM held
             )

@@ -1,4 +1,4 @@
-//! What `cargo xtask reset`, `seed` and `openapi` run. Apart from `dcms`, so that no clinic's program can
+//! What `cargo xtask reset`, `seed`, `openapi` and `permissions` run. Apart from `dcms`, so that no clinic's program can
 //! drop its data.
 
 use std::process::ExitCode;
@@ -25,6 +25,8 @@ enum Command {
     Seed,
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the page on who may do what.
+    Permissions,
 }
 
 #[tokio::main]
@@ -37,5 +39,9 @@ async fn main() -> ExitCode {
         Command::Openapi => dcms_http::openapi_json()
             .map(|json| print!("{json}"))
             .map_err(Into::into),
+        Command::Permissions => {
+            print!("{}", dcms_http::permissions_page());
+            Ok(())
+        }
     })
 }

@@ -1,9 +1,11 @@
 //! What admins do with users and with the sessions of others.
 
+use dcms_domain::identity::IMPERSONATION_MINUTES;
 use dcms_tests::{Answer, Client, PASSWORD, Server};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
-use crate::support::NOBODY;
+use crate::support::{NOBODY, assert_members, items, texts_of_pages};
 
 const USERS: &str = "/api/v1/admin/users";
 const SESSIONS: &str = "/api/v1/admin/sessions";
@@ -50,6 +52,7 @@ async fn a_user_is_made_read_and_listed() {
     assert_eq!(made.body["roles"], json!(["manager", "doctor"]));
     assert_eq!(made.body["is_active"], json!(true));
     assert!(made.body.get("password").is_none(), "{made:?}");
+    assert_eq!(made.body["must_change_password"], json!(true));
     let path = path_of(&made.text("/user_id"));
     assert_eq!(made.header("location"), Some(path.as_str()));
 
@@ -296,4 +299,172 @@ async fn all_sessions_of_a_user_end_at_once() {
     assert_eq!(log_in(&server, "nora", PASSWORD).await.status, 200);
     let missing = server.admin().act(&revoke_all(NOBODY)).await;
     missing.assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_list_of_sessions_goes_by_user_and_page_and_shows_no_token() {
+    let server = Server::start().await;
+    server.make_user("nora", &["doctor"]).await;
+    let mut tokens = Vec::new();
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        let nora = server.anonymous().log_in("nora").await;
+        let refreshed = nora.act("/api/v1/auth/refresh").await;
+        tokens.extend([
+            nora.token().unwrap().to_owned(),
+            refreshed.text("/access_token"),
+        ]);
+        sessions.push(session_of(&nora.with_token(&refreshed.text("/access_token"))).await);
+    }
+    let nora = server.anonymous().with_token(&tokens[9]);
+    let me = nora.get("/api/v1/auth/me").await;
+    let of_nora = format!("{SESSIONS}?user_id={}", me.text("/user/user_id"));
+    let paged = texts_of_pages(server.admin(), &of_nora, 2, "session_id", async || {}).await;
+    assert_eq!(paged, sessions);
+
+    let mut connection = PgConnection::connect(server.database_url()).await.unwrap();
+    let hashes = "SELECT encode(hash, form) FROM (SELECT token_hash FROM sessions
+        UNION SELECT token_hash FROM retired_tokens) AS kept (hash),
+        unnest(ARRAY['hex', 'base64']) AS forms (form)";
+    let hashes: Vec<String> = sqlx::query_scalar(hashes)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert!(hashes.len() >= 20, "{hashes:?}");
+    for (client, path) in [
+        (server.admin(), SESSIONS),
+        (server.admin(), of_nora.as_str()),
+        (&nora, "/api/v1/auth/sessions"),
+    ] {
+        let answer = client.get(path).await;
+        assert!(sessions_in(&answer).len() >= 5, "{answer:?}");
+        let shown = answer.body.to_string();
+        for secret in hashes.iter().chain(&tokens) {
+            assert!(!shown.contains(secret.trim_end_matches('=')), "{path}");
+        }
+        let names = [
+            "session_id",
+            "user_id",
+            "device_name",
+            "address",
+            "agent",
+            "impersonator_id",
+            "created_at",
+            "last_seen_at",
+            "expires_at",
+            "is_current",
+        ];
+        items(&answer)
+            .iter()
+            .for_each(|item| assert_members(item, &names));
+    }
+}
+
+#[tokio::test]
+async fn an_admin_acts_as_a_user_under_the_eyes_of_the_audit_log() {
+    let server = Server::start().await;
+    let nora = server.user("manager").await;
+    let admin = server.admin();
+    let support = server.act_as(&nora.user_id).await;
+    let me = support.get("/api/v1/auth/me").await;
+    assert_eq!(me.text("/user/user_id"), nora.user_id);
+    assert_eq!(me.text("/impersonator/user_id"), admin.user_id);
+    assert_eq!(
+        nora.get("/api/v1/auth/me").await.body["impersonator"],
+        Value::Null
+    );
+
+    let room = json!({"name": "Surgery 5"});
+    let room = support.create("/api/v1/rooms", &room, "room_id").await;
+    let body = json!({"patient_id": server.patient().await, "items": []});
+    for (path, body) in [
+        ("/api/v1/invoices", &body),
+        (USERS, &json!({})),
+        (
+            "/api/v1/auth/change_password",
+            &json!({"current_password": PASSWORD, "new_password": OTHER_PASSWORD}),
+        ),
+    ] {
+        let refused = support.post(path, body).await;
+        refused.assert_problem(403, "forbidden");
+    }
+
+    let made = server.audit(&format!("entity_id={room}")).await;
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(made[0]["actor_id"], json!(nora.user_id));
+    assert_eq!(made[0]["impersonator_id"], json!(admin.user_id));
+    let begun = server.audit("action=impersonate").await;
+    assert_eq!(begun.len(), 1, "{begun:?}");
+    assert_eq!(begun[0]["actor_id"], json!(admin.user_id));
+    assert_eq!(begun[0]["entity_id"], json!(nora.user_id));
+    assert_eq!(
+        begun[0]["changes"]["reason"]["after"],
+        "They asked for help"
+    );
+    let session = &begun[0]["changes"]["session_id"]["after"];
+    assert_eq!(session, &me.body["session_id"]);
+
+    // The user sees it among their sessions, and may end it.
+    let own = nora.get("/api/v1/auth/sessions").await;
+    let foreign = items(&own)
+        .iter()
+        .find(|item| item["session_id"] == *session)
+        .expect("the session");
+    assert_eq!(foreign["impersonator_id"], json!(admin.user_id));
+    let path = format!("/api/v1/auth/sessions/{}/revoke", session.as_str().unwrap());
+    assert_eq!(nora.act(&path).await.status, 204);
+    assert_logged_out(&support).await;
+}
+
+#[tokio::test]
+async fn acting_as_a_user_lasts_a_quarter_of_an_hour_and_gives_a_reason() {
+    let server = Server::start().await;
+    let nora = server.make_newcomer("nora", &["doctor"]).await;
+    let path = format!("{}/impersonate", path_of(&nora));
+    for reason in ["", " ", &"x".repeat(501)] {
+        let answer = server.admin().post(&path, &json!({"reason": reason})).await;
+        answer.assert_faults(&["/reason"]);
+    }
+    let body = json!({"reason": "They asked for help"});
+    let answer = server.admin().post(&path, &body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // The admin neither knows the user's first password nor has to change it.
+    let support = server.anonymous().with_token(&answer.text("/access_token"));
+    let own = support.get("/api/v1/patients").await;
+    assert_eq!(own.status, 200, "{own:?}");
+    let of_nora = format!("{SESSIONS}?user_id={nora}");
+    let session = &server.admin().get(&of_nora).await.body["items"][0];
+    let instant = |name: &str| {
+        let text = session[name].as_str().unwrap();
+        chrono::DateTime::parse_from_rfc3339(text).unwrap()
+    };
+    let lasts = instant("expires_at") - instant("created_at");
+    assert_eq!(lasts.num_minutes(), IMPERSONATION_MINUTES);
+
+    // Neither oneself, nor who is disabled, nor nobody.
+    let own = format!("{}/impersonate", path_of(&server.admin().user_id));
+    server.admin().post(&own, &body).await.assert_faults(&[""]);
+    let disable = json!({"is_active": false});
+    let answer = server.admin().patch(&path_of(&nora), &disable).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_logged_out(&support).await;
+    server.admin().post(&path, &body).await.assert_faults(&[""]);
+    let missing = format!("{}/impersonate", path_of(NOBODY));
+    let answer = server.admin().post(&missing, &body).await;
+    answer.assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn who_acts_as_another_is_out_when_they_are_no_admin_any_more() {
+    let server = Server::start().await;
+    let boss = server.user("admin").await;
+    let nora = server.make_user("nora", &["doctor"]).await;
+    let path = format!("{}/impersonate", path_of(&nora));
+    let answer = boss.post(&path, &json!({"reason": "They asked"})).await;
+    let support = server.anonymous().with_token(&answer.text("/access_token"));
+    assert_eq!(support.get("/api/v1/patients").await.status, 200);
+    let demote = json!({"roles": ["manager"]});
+    let answer = server.admin().patch(&path_of(&boss.user_id), &demote).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_logged_out(&support).await;
 }

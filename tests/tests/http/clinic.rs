@@ -204,8 +204,8 @@ async fn doctors_are_the_active_users_with_the_role() {
     assert_eq!(server.admin().patch(&path, &disable).await.status, 200);
     let doctors = server.admin().get("/api/v1/doctors").await;
     let expected = json!([
-        {"doctor_id": first, "display_name": "Somebody"},
-        {"doctor_id": second, "display_name": "Somebody"},
+        {"doctor_id": first, "display_name": "The first"},
+        {"doctor_id": second, "display_name": "The second"},
     ]);
     assert_eq!(
         doctors.body,

@@ -11,10 +11,15 @@ use crate::support::NOBODY;
 use crate::world::World;
 
 /// Every list, with the query parameters that it takes besides `limit` and `cursor`.
-const LISTS: [(&str, &[&str]); 11] = [
+const LISTS: [(&str, &[&str]); 13] = [
     ("/auth/sessions", &[]),
     ("/admin/sessions", &["user_id"]),
     ("/admin/users", &[]),
+    (
+        "/admin/audit",
+        &["actor_id", "entity", "entity_id", "action", "from", "to"],
+    ),
+    ("/patients/{patient}/accesses", &[]),
     ("/rooms", &[]),
     ("/doctors", &[]),
     ("/services", &["query", "active"]),
@@ -178,11 +183,10 @@ async fn a_single_resource_has_an_etag_that_changes_with_it() {
 
 /// The rows of [`ROUTES`] that change a resource with an `ETag`.
 fn versioned_changes() -> impl Iterator<Item = &'static Route> {
-    // Passwords and sessions are no part of what the tag of a user stands for, a session has no
-    // tag, and a new contact leaves the patient as it is.
+    // A session has no tag, acting as a user and a new contact leave the user and the patient as
+    // they are.
     let unversioned = [
-        "/admin/users/{user}/reset_password",
-        "/admin/users/{user}/revoke_sessions",
+        "/admin/users/{user}/impersonate",
         "/admin/sessions/{session}/revoke",
         "/auth/sessions/{own_session}/revoke",
         "/patients/{patient}/contacts",

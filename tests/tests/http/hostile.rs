@@ -274,7 +274,14 @@ async fn hostile_bodies_are_refused_and_change_nothing() {
         let body = world.resolve(&body.to_string()).await;
         let body: Value = serde_json::from_str(&body).unwrap();
         let body = body.as_object().unwrap();
-        let before = rows(server.database_url()).await;
+        // Tries to log in are counted, which is what has to become of them.
+        let is_log_in = path == "/api/v1/auth/login";
+        let kept = async || {
+            let mut rows = rows(server.database_url()).await;
+            rows.retain(|table, _| !(is_log_in && table == "login_throttles"));
+            rows
+        };
+        let before = kept().await;
         let bodies = with_one_wrong_member(body)
             .into_iter()
             .map(String::into_bytes);
@@ -283,13 +290,10 @@ async fn hostile_bodies_are_refused_and_change_nothing() {
             let answer = send(server.admin(), method, &path, bytes).await;
             assert_refused(&answer, &sent);
         }
-        assert!(
-            rows(server.database_url()).await == before,
-            "{method} {path}"
-        );
+        assert!(kept().await == before, "{method} {path}");
 
         // And what was varied would have been accepted, so it was the variation that was refused.
-        if path != "/api/v1/auth/login" {
+        if !is_log_in {
             let good = Value::Object(body.clone()).to_string().into_bytes();
             let answer = send(server.admin(), method, &path, good).await;
             assert!(answer.status.is_success(), "{method} {path}: {answer:?}");

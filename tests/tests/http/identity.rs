@@ -1,6 +1,7 @@
 //! Logging in and out, and what users do with their own account.
 
-use dcms_tests::{Answer, Client, PASSWORD, Server, rows};
+use dcms_domain::identity::MAX_SESSIONS;
+use dcms_tests::{Answer, Client, FIRST_PASSWORD, PASSWORD, Server, rows};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -137,10 +138,139 @@ async fn refreshing_rotates_the_token_of_the_session() {
     assert_ne!(answer.text("/access_token"), before.token().unwrap());
     let after = before.with_token(&answer.text("/access_token"));
     assert!(is_logged_in(&after).await);
-    assert!(!is_logged_in(&before).await);
     assert_eq!(session_of(&after).await, session);
     let refused = before.act("/api/v1/auth/refresh").await;
     refused.assert_problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn refreshing_does_not_make_a_session_last_longer() {
+    let server = Server::start().await;
+    let user = server.user("doctor").await;
+    let ends = |list: &Answer| list.text("/items/0/expires_at");
+    let before = ends(&user.get("/api/v1/auth/sessions").await);
+    let answer = user.act("/api/v1/auth/refresh").await;
+    assert_eq!(answer.text("/expires_at"), before);
+    let user = user.with_token(&answer.text("/access_token"));
+    assert_eq!(ends(&user.get("/api/v1/auth/sessions").await), before);
+}
+
+#[tokio::test]
+async fn a_token_that_comes_back_after_it_was_replaced_ends_its_session() {
+    let server = Server::start().await;
+    server.make_user("nora", &["doctor"]).await;
+    let elsewhere = server.anonymous().log_in("nora").await;
+    let mut tokens = vec![server.anonymous().log_in("nora").await];
+    let session = session_of(&tokens[0]).await;
+    for turn in 0..2 {
+        let answer = tokens[turn].act("/api/v1/auth/refresh").await;
+        tokens.push(elsewhere.with_token(&answer.text("/access_token")));
+    }
+    assert!(is_logged_in(&tokens[2]).await);
+    // The oldest one gives the thief away as well as the last one does.
+    assert!(!is_logged_in(&tokens[0]).await);
+    for token in &tokens {
+        assert!(!is_logged_in(token).await);
+    }
+    assert!(is_logged_in(&elsewhere).await);
+    let entries = server.audit("action=token_reused").await;
+    let about: Vec<&Value> = entries.iter().map(|entry| &entry["entity_id"]).collect();
+    assert_eq!(about, [&json!(session)]);
+}
+
+#[tokio::test]
+async fn who_logs_in_too_often_loses_the_oldest_session() {
+    let server = Server::start().await;
+    let nora = server.make_user("nora", &["doctor"]).await;
+    // Neither counts nor ends: it is the admin's.
+    let support = server.act_as(&nora).await;
+    let mut clients = Vec::new();
+    for _ in 0..MAX_SESSIONS {
+        clients.push(server.anonymous().log_in("nora").await);
+    }
+    assert!(is_logged_in(&clients[0]).await);
+    clients.push(server.anonymous().log_in("nora").await);
+    assert!(!is_logged_in(&clients[0]).await);
+    assert!(is_logged_in(&clients[1]).await);
+    assert!(is_logged_in(&support).await);
+    let list = clients[1].get("/api/v1/auth/sessions?limit=200").await;
+    assert_eq!(ids(&list, "session_id").len(), MAX_SESSIONS + 1);
+}
+
+#[tokio::test]
+async fn users_see_where_they_are_logged_in() {
+    let server = Server::start().await;
+    server.make_user("nora", &["doctor"]).await;
+    let body = json!({"username": "nora", "password": PASSWORD, "device_name": "Front desk"});
+    let request = server
+        .anonymous()
+        .request(Method::POST, "/api/v1/auth/login");
+    let request = request.header("User-Agent", "Oldtown Desk/2.1").json(&body);
+    let there = Answer::of(request).await;
+    assert_eq!(there.status, 200, "{there:?}");
+    let here = server.anonymous().log_in("nora").await;
+    let list = here.get("/api/v1/auth/sessions").await;
+    assert_eq!(list.text("/items/0/device_name"), "Front desk");
+    assert_eq!(list.text("/items/0/address"), "127.0.0.1");
+    assert_eq!(list.text("/items/0/agent"), "Oldtown Desk/2.1");
+    assert_eq!(list.text("/items/0/expires_at"), there.text("/expires_at"));
+    assert_eq!(list.body["items"][0]["impersonator_id"], Value::Null);
+    assert_eq!(list.body["items"][1]["agent"], Value::Null);
+    let current: Vec<&Value> = list.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["is_current"])
+        .collect();
+    assert_eq!(current, [&json!(false), &json!(true)]);
+    for item in list.body["items"].as_array().unwrap() {
+        let (created, seen) = (item["created_at"].as_str(), item["last_seen_at"].as_str());
+        assert!(created.is_some() && created <= seen, "{item}");
+    }
+}
+
+#[tokio::test]
+async fn who_got_a_password_from_somebody_else_changes_it_first() {
+    let server = Server::start().await;
+    let nora = server.make_newcomer("nora", &["admin"]).await;
+    let answer = log_in(&server, "nora", FIRST_PASSWORD).await;
+    assert_eq!(answer.body["user"]["must_change_password"], json!(true));
+    let client = server.anonymous().with_token(&answer.text("/access_token"));
+    let refused = client.get("/api/v1/patients").await;
+    refused.assert_problem(403, "password_change_required");
+    let me = client.get("/api/v1/auth/me").await;
+    assert_eq!(me.body["user"]["must_change_password"], json!(true));
+
+    client.choose_password(FIRST_PASSWORD, OTHER_PASSWORD).await;
+    let me = client.get("/api/v1/auth/me").await;
+    assert_eq!(me.body["user"]["must_change_password"], json!(false));
+    assert_eq!(client.get("/api/v1/patients").await.status, 200);
+
+    // A reset brings them back to the start.
+    let path = format!("/api/v1/admin/users/{nora}/reset_password");
+    let body = json!({"new_password": FIRST_PASSWORD});
+    assert_eq!(server.admin().post(&path, &body).await.status, 204);
+    assert!(!is_logged_in(&client).await);
+    let client = server.anonymous().log_in_with("nora", FIRST_PASSWORD).await;
+    let refused = client.get("/api/v1/patients").await;
+    refused.assert_problem(403, "password_change_required");
+    assert_eq!(client.act("/api/v1/auth/logout").await.status, 204);
+}
+
+#[tokio::test]
+async fn who_resets_their_own_password_chose_it_themselves() {
+    let server = Server::start().await;
+    let path = format!(
+        "/api/v1/admin/users/{}/reset_password",
+        server.admin().user_id
+    );
+    let body = json!({"new_password": OTHER_PASSWORD});
+    assert_eq!(server.admin().post(&path, &body).await.status, 204);
+    let admin = server
+        .anonymous()
+        .log_in_with("admin", OTHER_PASSWORD)
+        .await;
+    assert_eq!(admin.get("/api/v1/patients").await.status, 200);
 }
 
 #[tokio::test]
@@ -162,13 +292,14 @@ async fn a_session_ends_by_itself() {
     let user = server.user("doctor").await;
     let mut connection = PgConnection::connect(server.database_url()).await.unwrap();
     let age = "UPDATE sessions SET created_at = created_at - interval '1 day',
-        expires_at = expires_at - interval '1 day' WHERE session_id = $1::uuid";
+        last_seen_at = last_seen_at - interval '1 day',
+        expires_at = expires_at - interval '1 day' WHERE user_id = $1::uuid";
     let aged = sqlx::query(age)
-        .bind(session_of(&user).await)
+        .bind(&user.user_id)
         .execute(&mut connection)
         .await
         .unwrap();
-    assert_eq!(aged.rows_affected(), 1);
+    assert!(aged.rows_affected() > 0);
     assert!(!is_logged_in(&user).await);
     assert!(is_logged_in(server.admin()).await);
 }
@@ -260,6 +391,21 @@ async fn many_log_ins_at_once_all_succeed_or_are_told_to_come_back() {
             answer.assert_problem(503, "unavailable");
             assert!(answer.header("retry-after").is_some());
         }
+    }
+}
+
+#[tokio::test]
+async fn a_few_who_log_in_for_the_first_time_at_once_do_not_stop_each_other() {
+    let server = Server::start().await;
+    let names: Vec<String> = (0..12).map(|number| format!("user{number}")).collect();
+    for name in &names {
+        server.make_newcomer(name, &["doctor"]).await;
+    }
+    let attempts = names
+        .iter()
+        .map(|name| log_in(&server, name, FIRST_PASSWORD));
+    for answer in futures_util::future::join_all(attempts).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
 

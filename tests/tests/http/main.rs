@@ -5,6 +5,7 @@
 
 mod admin;
 mod appointments;
+mod audit;
 mod audit_log;
 mod clinic;
 mod concurrency;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dcms_tests::{Client, Server};
+use dcms_tests::{Client, PASSWORD, Server};
 use serde_json::{Value, json};
 
 /// The year in which visits take place: long ago, so that all of their actions can be taken.
@@ -35,6 +35,11 @@ impl<'server> World<'server> {
         self.values.clear();
     }
 
+    /// Lets a name stand for that value, until everything is forgotten.
+    pub(crate) fn name(&mut self, name: &str, value: String) {
+        self.values.insert(name.to_owned(), value);
+    }
+
     /// The text with an id in place of each name.
     pub(crate) async fn resolve(&mut self, text: &str) -> String {
         let mut resolved = text.to_owned();
@@ -65,6 +70,7 @@ impl<'server> World<'server> {
         let admin = self.server.admin();
         match name {
             "unique" => unique,
+            "password" => PASSWORD.to_owned(),
             "doctor" => self.doctor.clone(),
             "starts_at" | "ends_at" => {
                 let slot = self.next_slot();
@@ -161,7 +167,7 @@ impl<'server> World<'server> {
 }
 
 /// The names in braces, in their order. A body's own braces are none: they hold quotes.
-fn names_in(text: &str) -> Vec<&str> {
+pub(crate) fn names_in(text: &str) -> Vec<&str> {
     let is_name = |name: &&str| {
         name.bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_')

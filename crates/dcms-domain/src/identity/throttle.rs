@@ -199,6 +199,8 @@ impl Failures {
     pub fn count(&mut self, kind: SubjectKind, now: Instant) -> Counted {
         let before = self.at(now);
         let block = before.blocked_until.filter(|until| now < *until);
+        // What cost no time blocks nobody, not even who looked at the clock just before.
+        let block = block.filter(|until| before.last_failed_at < Some(*until));
         let is_looked_at_early =
             kind == SubjectKind::Pair && before.count <= MAX_FAILURES_FOR_EARLY_TRIES;
         if let Some(blocked_until) = block.filter(|_| !is_looked_at_early) {

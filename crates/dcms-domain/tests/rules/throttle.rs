@@ -370,6 +370,17 @@ fn what_is_forgotten_is_purged_and_homes_are_not() {
     }
 }
 
+#[test]
+fn what_cost_no_time_blocks_nobody_who_looked_at_the_clock_just_before() {
+    for kind in SubjectKind::ALL {
+        let (mut failures, now) = (Failures::default(), start());
+        failures.count(kind, now);
+        let counted = failures.count(kind, now - TimeDelta::milliseconds(1));
+        assert!(matches!(counted, Counted::InTime { .. }), "{counted:?}");
+        assert_eq!(failures.count, 2);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

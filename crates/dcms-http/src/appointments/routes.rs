@@ -38,7 +38,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     request_body = BookAppointment,
     responses((status = 201, description = "The visit is booked.", body = Appointment)),
     extensions(
-        ("x-problems" = json!(["forbidden", "appointment_overlap"])),
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["appointment_overlap"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
@@ -65,6 +66,7 @@ async fn book_appointment(
     get, path = "/appointments", tag = "Appointments",
     params(AppointmentFilter, PageParams),
     responses((status = 200, description = "A page of visits.", body = AppointmentList)),
+    extensions(("x-permission" = json!("read_appointments"))),
 )]
 async fn list_appointments(
     State(app): State<App>,
@@ -81,6 +83,7 @@ async fn list_appointments(
 #[utoipa::path(
     get, path = "/appointments/{appointment_id}", tag = "Appointments",
     responses((status = 200, description = "The visit.", body = Appointment)),
+    extensions(("x-permission" = json!("read_appointments"))),
 )]
 async fn read_appointment(
     State(app): State<App>,
@@ -100,7 +103,8 @@ async fn read_appointment(
     request_body = ChangeAppointment,
     responses((status = 200, description = "The changed visit.", body = Appointment)),
     extensions(
-        ("x-problems" = json!(["forbidden", "appointment_overlap", "invalid_transition", "version_mismatch"])),
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["appointment_overlap", "invalid_transition", "version_mismatch"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
@@ -125,9 +129,10 @@ async fn change_appointment(
     post, path = "/appointments/{appointment_id}/reschedule", tag = "Appointments",
     request_body = RescheduleAppointment,
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invalid_transition", "appointment_overlap", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "appointment_overlap", "version_mismatch"])),
+    ),
 )]
 async fn reschedule_appointment(
     state: State<App>,
@@ -145,7 +150,10 @@ async fn reschedule_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/confirm", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn confirm_appointment(
     state: State<App>,
@@ -163,9 +171,10 @@ async fn confirm_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/arrive", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invalid_transition", "appointment_overlap", "validation_failed", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "appointment_overlap", "validation_failed", "version_mismatch"])),
+    ),
 )]
 async fn arrive_appointment(
     state: State<App>,
@@ -182,7 +191,10 @@ async fn arrive_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/start", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("treat_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn start_appointment(
     state: State<App>,
@@ -199,7 +211,10 @@ async fn start_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/complete", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("treat_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn complete_appointment(
     state: State<App>,
@@ -217,7 +232,10 @@ async fn complete_appointment(
     post, path = "/appointments/{appointment_id}/cancel", tag = "Appointments",
     request_body = CancelAppointment,
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn cancel_appointment(
     state: State<App>,
@@ -235,7 +253,10 @@ async fn cancel_appointment(
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/no_show", tag = "Appointments",
     responses((status = 200, description = "The visit after it.", body = Appointment)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("schedule_appointments")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn no_show_appointment(
     state: State<App>,

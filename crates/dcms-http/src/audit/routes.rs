@@ -36,7 +36,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses((status = 200, description = "A page of entries.", content(
         (AuditList = "application/json"), (String = "text/csv"),
     ))),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("read_audit"))),
 )]
 async fn list_audit_entries(
     State(app): State<App>,
@@ -82,7 +82,7 @@ fn link_to_next(uri: &Uri, last: AuditId) -> String {
     get, path = "/patients/{patient_id}/accesses", tag = "Audit",
     params(PageParams),
     responses((status = 200, description = "A page of accesses.", body = AccessList)),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("read_accesses"))),
 )]
 async fn list_accesses(
     State(app): State<App>,

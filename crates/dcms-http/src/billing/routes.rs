@@ -40,7 +40,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     request_body = DraftInvoice,
     responses((status = 201, description = "The invoice was drafted.", body = Invoice)),
     extensions(
-        ("x-problems" = json!(["forbidden", "invalid_transition"])),
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invalid_transition"])),
         ("x-max-body-bytes" = json!(1_048_576)),
     ),
 )]
@@ -60,6 +61,7 @@ async fn draft_invoice(
     get, path = "/invoices", tag = "Invoices",
     params(InvoiceFilter, PageParams),
     responses((status = 200, description = "A page of invoices.", body = InvoiceList)),
+    extensions(("x-permission" = json!("read_billing"))),
 )]
 async fn list_invoices(
     State(app): State<App>,
@@ -76,6 +78,7 @@ async fn list_invoices(
 #[utoipa::path(
     get, path = "/invoices/{invoice_id}", tag = "Invoices",
     responses((status = 200, description = "The invoice.", body = Invoice)),
+    extensions(("x-permission" = json!("read_billing"))),
 )]
 async fn read_invoice(
     State(app): State<App>,
@@ -98,7 +101,8 @@ async fn read_invoice(
     request_body = ChangeInvoice,
     responses((status = 200, description = "The changed draft.", body = Invoice)),
     extensions(
-        ("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"])),
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_draft", "version_mismatch"])),
         ("x-max-body-bytes" = json!(1_048_576)),
     ),
 )]
@@ -120,7 +124,10 @@ async fn change_invoice(
 #[utoipa::path(
     delete, path = "/invoices/{invoice_id}", tag = "Invoices",
     responses((status = 204, description = "The draft is gone.")),
-    extensions(("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_draft", "version_mismatch"])),
+    ),
 )]
 async fn delete_invoice(
     State(app): State<App>,
@@ -142,7 +149,10 @@ async fn delete_invoice(
     post, path = "/invoices/{invoice_id}/items", tag = "Invoices",
     request_body = AddItem,
     responses((status = 201, description = "The whole draft, with the line.", body = Invoice)),
-    extensions(("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_draft", "version_mismatch"])),
+    ),
 )]
 async fn add_item(
     State(app): State<App>,
@@ -165,7 +175,10 @@ async fn add_item(
     patch, path = "/invoices/{invoice_id}/items/{item_id}", tag = "Invoices",
     request_body = ChangeItem,
     responses((status = 200, description = "The whole draft after the change.", body = Invoice)),
-    extensions(("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_draft", "version_mismatch"])),
+    ),
 )]
 async fn change_item(
     State(app): State<App>,
@@ -191,7 +204,10 @@ async fn change_item(
         status = 204, description = "The line is gone.",
         headers(("ETag" = String, description = "The version of the invoice.")),
     )),
-    extensions(("x-problems" = json!(["forbidden", "invoice_not_draft", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_draft", "version_mismatch"])),
+    ),
 )]
 async fn delete_item(
     State(app): State<App>,
@@ -214,9 +230,10 @@ async fn delete_item(
 #[utoipa::path(
     post, path = "/invoices/{invoice_id}/issue", tag = "Invoices",
     responses((status = 200, description = "The issued invoice.", body = Invoice)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invoice_not_draft", "invoice_empty", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_draft", "invoice_empty", "version_mismatch"])),
+    ),
 )]
 async fn issue_invoice(
     State(app): State<App>,
@@ -236,7 +253,10 @@ async fn issue_invoice(
     post, path = "/invoices/{invoice_id}/void", tag = "Invoices",
     request_body = VoidInvoice,
     responses((status = 200, description = "The void invoice.", body = Invoice)),
-    extensions(("x-problems" = json!(["forbidden", "invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("reverse")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn void_invoice(
     State(app): State<App>,
@@ -259,9 +279,10 @@ async fn void_invoice(
     post, path = "/invoices/{invoice_id}/payments", tag = "Payments",
     request_body = RecordPayment,
     responses((status = 201, description = "The payment is recorded.", body = RecordedPayment)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invoice_not_payable", "payment_exceeds_balance", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("bill")),
+        ("x-problems" = json!(["invoice_not_payable", "payment_exceeds_balance", "version_mismatch"])),
+    ),
 )]
 async fn record_payment(
     State(app): State<App>,
@@ -290,6 +311,7 @@ async fn record_payment(
     get, path = "/invoices/{invoice_id}/payments", tag = "Payments",
     params(PageParams),
     responses((status = 200, description = "A page of payments.", body = PaymentList)),
+    extensions(("x-permission" = json!("read_billing"))),
 )]
 async fn list_payments_of_invoice(
     State(app): State<App>,
@@ -311,6 +333,7 @@ async fn list_payments_of_invoice(
     get, path = "/payments", tag = "Payments",
     params(PaymentFilter, PageParams),
     responses((status = 200, description = "A page of payments.", body = PaymentList)),
+    extensions(("x-permission" = json!("read_billing"))),
 )]
 async fn list_payments(
     State(app): State<App>,
@@ -327,6 +350,7 @@ async fn list_payments(
 #[utoipa::path(
     get, path = "/payments/{payment_id}", tag = "Payments",
     responses((status = 200, description = "The payment.", body = Payment)),
+    extensions(("x-permission" = json!("read_billing"))),
 )]
 async fn read_payment(
     State(app): State<App>,
@@ -348,9 +372,10 @@ async fn read_payment(
     post, path = "/payments/{payment_id}/refunds", tag = "Payments",
     request_body = RecordRefund,
     responses((status = 201, description = "The refund is recorded.", body = RecordedRefund)),
-    extensions(("x-problems" = json!([
-        "forbidden", "invalid_transition", "refund_exceeds_payment", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("reverse")),
+        ("x-problems" = json!(["invalid_transition", "refund_exceeds_payment", "version_mismatch"])),
+    ),
 )]
 async fn record_refund(
     State(app): State<App>,

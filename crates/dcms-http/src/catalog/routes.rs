@@ -24,7 +24,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/services", tag = "Services",
     request_body = CreateService,
     responses((status = 201, description = "The service was made.", body = Service)),
-    extensions(("x-problems" = json!(["forbidden", "already_exists"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["already_exists"])),
+    ),
 )]
 async fn create_service(
     State(app): State<App>,
@@ -47,7 +50,10 @@ async fn create_service(
     get, path = "/services", tag = "Services",
     params(ServiceFilter, PageParams),
     responses((status = 200, description = "A page of services.", body = ServiceList)),
-    extensions(("x-problems" = json!(["validation_failed"]))),
+    extensions(
+        ("x-permission" = json!("read_clinic")),
+        ("x-problems" = json!(["validation_failed"])),
+    ),
 )]
 async fn list_services(
     State(app): State<App>,
@@ -64,6 +70,7 @@ async fn list_services(
 #[utoipa::path(
     get, path = "/services/{service_id}", tag = "Services",
     responses((status = 200, description = "The service.", body = Service)),
+    extensions(("x-permission" = json!("read_clinic"))),
 )]
 async fn read_service(
     State(app): State<App>,
@@ -85,7 +92,10 @@ async fn read_service(
     patch, path = "/services/{service_id}", tag = "Services",
     request_body = ChangeService,
     responses((status = 200, description = "The changed service.", body = Service)),
-    extensions(("x-problems" = json!(["forbidden", "already_exists", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["already_exists", "version_mismatch"])),
+    ),
 )]
 async fn change_service(
     State(app): State<App>,
@@ -107,7 +117,10 @@ async fn change_service(
 #[utoipa::path(
     delete, path = "/services/{service_id}", tag = "Services",
     responses((status = 204, description = "The service is gone.")),
-    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
 )]
 async fn delete_service(
     State(app): State<App>,

@@ -26,6 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(
     get, path = "/clinic", tag = "Clinic",
     responses((status = 200, description = "The settings.", body = Clinic)),
+    extensions(("x-permission" = json!("read_clinic"))),
 )]
 async fn read_clinic(State(app): State<App>, Caller(actor): Caller) -> Answer {
     let settings = app.services.clinic.settings(&actor).await?;
@@ -39,7 +40,10 @@ async fn read_clinic(State(app): State<App>, Caller(actor): Caller) -> Answer {
     patch, path = "/clinic", tag = "Clinic",
     request_body = ChangeClinic,
     responses((status = 200, description = "The changed settings.", body = Clinic)),
-    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
 )]
 async fn change_clinic(
     State(app): State<App>,
@@ -61,6 +65,7 @@ async fn change_clinic(
     get, path = "/rooms", tag = "Clinic",
     params(PageParams),
     responses((status = 200, description = "A page of rooms.", body = RoomList)),
+    extensions(("x-permission" = json!("read_clinic"))),
 )]
 async fn list_rooms(
     State(app): State<App>,
@@ -76,7 +81,10 @@ async fn list_rooms(
     post, path = "/rooms", tag = "Clinic",
     request_body = CreateRoom,
     responses((status = 201, description = "The room was made.", body = Room)),
-    extensions(("x-problems" = json!(["forbidden", "already_exists"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["already_exists"])),
+    ),
 )]
 async fn create_room(
     State(app): State<App>,
@@ -92,6 +100,7 @@ async fn create_room(
 #[utoipa::path(
     get, path = "/rooms/{room_id}", tag = "Clinic",
     responses((status = 200, description = "The room.", body = Room)),
+    extensions(("x-permission" = json!("read_clinic"))),
 )]
 async fn read_room(
     State(app): State<App>,
@@ -107,7 +116,10 @@ async fn read_room(
     patch, path = "/rooms/{room_id}", tag = "Clinic",
     request_body = ChangeRoom,
     responses((status = 200, description = "The changed room.", body = Room)),
-    extensions(("x-problems" = json!(["forbidden", "already_exists", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["already_exists", "version_mismatch"])),
+    ),
 )]
 async fn change_room(
     State(app): State<App>,
@@ -129,7 +141,10 @@ async fn change_room(
 #[utoipa::path(
     delete, path = "/rooms/{room_id}", tag = "Clinic",
     responses((status = 204, description = "The room is gone.")),
-    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
 )]
 async fn delete_room(
     State(app): State<App>,
@@ -151,6 +166,7 @@ async fn delete_room(
     get, path = "/doctors", tag = "Clinic",
     params(PageParams),
     responses((status = 200, description = "A page of doctors.", body = DoctorList)),
+    extensions(("x-permission" = json!("read_clinic"))),
 )]
 async fn list_doctors(
     State(app): State<App>,

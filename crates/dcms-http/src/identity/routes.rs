@@ -60,6 +60,7 @@ async fn log_in(State(app): State<App>, Source(origin): Source, Json(body): Json
 #[utoipa::path(
     post, path = "/auth/logout", tag = "Identity",
     responses((status = 204, description = "The session is over.")),
+    extensions(("x-permission" = json!("use_own_account"))),
 )]
 async fn log_out(State(app): State<App>, Caller(actor): Caller) -> Answer {
     match app.services.identity.log_out(&actor).await {
@@ -73,6 +74,7 @@ async fn log_out(State(app): State<App>, Caller(actor): Caller) -> Answer {
 #[utoipa::path(
     get, path = "/auth/me", tag = "Identity",
     responses((status = 200, description = "The user, their session and their clinic.", body = Me)),
+    extensions(("x-permission" = json!("use_own_account"))),
 )]
 async fn read_me(State(app): State<App>, Caller(actor): Caller) -> Answer {
     let me = app.services.identity.me(&actor).await?;
@@ -86,6 +88,7 @@ async fn read_me(State(app): State<App>, Caller(actor): Caller) -> Answer {
 #[utoipa::path(
     post, path = "/auth/refresh", tag = "Identity",
     responses((status = 200, description = "The session with its new token.", body = LoggedIn)),
+    extensions(("x-permission" = json!("manage_own_sessions"))),
 )]
 async fn refresh(State(app): State<App>, Caller(actor): Caller, Bearer(token): Bearer) -> Answer {
     let logged_in = app.services.identity.refresh(&actor, &token).await?;
@@ -100,6 +103,7 @@ async fn refresh(State(app): State<App>, Caller(actor): Caller, Bearer(token): B
     post, path = "/auth/change_password", tag = "Identity",
     request_body = ChangePassword,
     responses((status = 204, description = "The password is changed.")),
+    extensions(("x-permission" = json!("change_own_password"))),
 )]
 async fn change_password(
     State(app): State<App>,
@@ -127,6 +131,7 @@ async fn change_password(
     get, path = "/auth/sessions", tag = "Identity",
     params(PageParams),
     responses((status = 200, description = "A page of sessions.", body = SessionList)),
+    extensions(("x-permission" = json!("manage_own_sessions"))),
 )]
 async fn list_own_sessions(
     State(app): State<App>,
@@ -141,6 +146,7 @@ async fn list_own_sessions(
 #[utoipa::path(
     post, path = "/auth/sessions/{session_id}/revoke", tag = "Identity",
     responses((status = 204, description = "The session is over.")),
+    extensions(("x-permission" = json!("manage_own_sessions"))),
 )]
 async fn revoke_own_session(
     State(app): State<App>,
@@ -159,7 +165,7 @@ async fn revoke_own_session(
     get, path = "/admin/sessions", tag = "Users",
     params(SessionFilter, PageParams),
     responses((status = 200, description = "A page of sessions.", body = SessionList)),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("manage_users"))),
 )]
 async fn list_sessions(
     State(app): State<App>,
@@ -180,7 +186,7 @@ async fn list_sessions(
 #[utoipa::path(
     post, path = "/admin/sessions/{session_id}/revoke", tag = "Users",
     responses((status = 204, description = "The session is over.")),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("manage_users"))),
 )]
 async fn revoke_session(
     State(app): State<App>,
@@ -196,7 +202,10 @@ async fn revoke_session(
 #[utoipa::path(
     post, path = "/admin/users/{user_id}/revoke_sessions", tag = "Users",
     responses((status = 204, description = "The sessions are over.")),
-    extensions(("x-problems" = json!(["forbidden", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("manage_users")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn revoke_sessions_of_user(
     State(app): State<App>,
@@ -218,7 +227,7 @@ async fn revoke_sessions_of_user(
     get, path = "/admin/users", tag = "Users",
     params(PageParams),
     responses((status = 200, description = "A page of users.", body = UserList)),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("manage_users"))),
 )]
 async fn list_users(
     State(app): State<App>,
@@ -236,7 +245,10 @@ async fn list_users(
     post, path = "/admin/users", tag = "Users",
     request_body = CreateUser,
     responses((status = 201, description = "The user was made.", body = User)),
-    extensions(("x-problems" = json!(["forbidden", "already_exists"]))),
+    extensions(
+        ("x-permission" = json!("manage_users")),
+        ("x-problems" = json!(["already_exists"])),
+    ),
 )]
 async fn create_user(
     State(app): State<App>,
@@ -253,7 +265,7 @@ async fn create_user(
 #[utoipa::path(
     get, path = "/admin/users/{user_id}", tag = "Users",
     responses((status = 200, description = "The user.", body = User)),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("manage_users"))),
 )]
 async fn read_user(
     State(app): State<App>,
@@ -271,9 +283,10 @@ async fn read_user(
     patch, path = "/admin/users/{user_id}", tag = "Users",
     request_body = ChangeUser,
     responses((status = 200, description = "The changed user.", body = User)),
-    extensions(("x-problems" = json!([
-        "forbidden", "already_exists", "last_admin", "version_mismatch"
-    ]))),
+    extensions(
+        ("x-permission" = json!("manage_users")),
+        ("x-problems" = json!(["already_exists", "last_admin", "version_mismatch"])),
+    ),
 )]
 async fn change_user(
     State(app): State<App>,
@@ -296,7 +309,10 @@ async fn change_user(
     post, path = "/admin/users/{user_id}/reset_password", tag = "Users",
     request_body = ResetPassword,
     responses((status = 204, description = "The password is changed.")),
-    extensions(("x-problems" = json!(["forbidden", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("manage_users")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn reset_password(
     State(app): State<App>,
@@ -321,7 +337,7 @@ async fn reset_password(
     post, path = "/admin/users/{user_id}/impersonate", tag = "Users",
     request_body = Impersonate,
     responses((status = 200, description = "The session.", body = LoggedIn)),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("manage_users"))),
 )]
 async fn impersonate(
     State(app): State<App>,

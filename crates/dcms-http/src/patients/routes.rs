@@ -37,7 +37,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     post, path = "/patients", tag = "Patients",
     request_body = CreatePatient,
     responses((status = 201, description = "The patient was registered.", body = Patient)),
-    extensions(("x-max-body-bytes" = json!(262_144))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-max-body-bytes" = json!(262_144)),
+    ),
 )]
 async fn register_patient(
     State(app): State<App>,
@@ -60,7 +63,10 @@ async fn register_patient(
     get, path = "/patients", tag = "Patients",
     params(PatientFilter, PageParams),
     responses((status = 200, description = "A page of patients.", body = PatientList)),
-    extensions(("x-problems" = json!(["validation_failed"]))),
+    extensions(
+        ("x-permission" = json!("read_patients")),
+        ("x-problems" = json!(["validation_failed"])),
+    ),
 )]
 async fn list_patients(
     State(app): State<App>,
@@ -77,6 +83,7 @@ async fn list_patients(
 #[utoipa::path(
     get, path = "/patients/{patient_id}", tag = "Patients",
     responses((status = 200, description = "The patient.", body = Patient)),
+    extensions(("x-permission" = json!("read_patients"))),
 )]
 async fn read_patient(
     State(app): State<App>,
@@ -97,6 +104,7 @@ async fn read_patient(
     request_body = ChangePatient,
     responses((status = 200, description = "The changed patient.", body = Patient)),
     extensions(
+        ("x-permission" = json!("change_patients")),
         ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
@@ -121,7 +129,10 @@ async fn change_patient(
 #[utoipa::path(
     delete, path = "/patients/{patient_id}", tag = "Patients",
     responses((status = 204, description = "The patient and their contacts are gone.")),
-    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("delete_patients")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
 )]
 async fn delete_patient(
     State(app): State<App>,
@@ -141,7 +152,10 @@ async fn delete_patient(
 #[utoipa::path(
     post, path = "/patients/{patient_id}/archive", tag = "Patients",
     responses((status = 200, description = "The archived patient.", body = Patient)),
-    extensions(("x-problems" = json!(["version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn archive_patient(
     State(app): State<App>,
@@ -160,7 +174,10 @@ async fn archive_patient(
 #[utoipa::path(
     post, path = "/patients/{patient_id}/restore", tag = "Patients",
     responses((status = 200, description = "The restored patient.", body = Patient)),
-    extensions(("x-problems" = json!(["invalid_transition", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
 )]
 async fn restore_patient(
     State(app): State<App>,
@@ -184,7 +201,7 @@ async fn restore_patient(
         status = 200, description = "Everything held about the patient.", body = PatientExport,
         headers(("Content-Disposition" = String, description = "A name for the file.")),
     )),
-    extensions(("x-problems" = json!(["forbidden"]))),
+    extensions(("x-permission" = json!("export_patients"))),
 )]
 async fn export_patient(
     State(app): State<App>,
@@ -213,7 +230,10 @@ async fn export_patient(
     post, path = "/patients/{patient_id}/anonymize", tag = "Patients",
     request_body = AnonymizePatient,
     responses((status = 200, description = "The anonymized patient.", body = Patient)),
-    extensions(("x-problems" = json!(["forbidden", "in_use", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("anonymize_patients")),
+        ("x-problems" = json!(["in_use", "version_mismatch"])),
+    ),
 )]
 async fn anonymize_patient(
     State(app): State<App>,
@@ -236,6 +256,7 @@ async fn anonymize_patient(
     get, path = "/patients/{patient_id}/contacts", tag = "Patients",
     params(PageParams),
     responses((status = 200, description = "A page of contacts.", body = ContactList)),
+    extensions(("x-permission" = json!("read_patients"))),
 )]
 async fn list_contacts(
     State(app): State<App>,
@@ -253,7 +274,10 @@ async fn list_contacts(
     post, path = "/patients/{patient_id}/contacts", tag = "Patients",
     request_body = CreateContact,
     responses((status = 201, description = "The contact was added.", body = Contact)),
-    extensions(("x-problems" = json!(["already_exists", "invalid_transition"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["already_exists", "invalid_transition"])),
+    ),
 )]
 async fn add_contact(
     State(app): State<App>,
@@ -281,7 +305,10 @@ async fn add_contact(
     patch, path = "/patients/{patient_id}/contacts/{contact_id}", tag = "Patients",
     request_body = ChangeContact,
     responses((status = 200, description = "The changed contact.", body = Contact)),
-    extensions(("x-problems" = json!(["already_exists", "version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["already_exists", "version_mismatch"])),
+    ),
 )]
 async fn change_contact(
     State(app): State<App>,
@@ -302,7 +329,10 @@ async fn change_contact(
 #[utoipa::path(
     delete, path = "/patients/{patient_id}/contacts/{contact_id}", tag = "Patients",
     responses((status = 204, description = "The contact is gone.")),
-    extensions(("x-problems" = json!(["version_mismatch"]))),
+    extensions(
+        ("x-permission" = json!("change_patients")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
 )]
 async fn delete_contact(
     State(app): State<App>,
