@@ -29,8 +29,8 @@ where
 
 /// The entries that match.
 async fn entries(server: &Server, filter: &[(&str, &str)]) -> Vec<Value> {
-    let list = server.admin().get(&url("/api/v1/admin/audit", filter));
-    items(&list.await).to_vec()
+    let path = url("/api/v1/admin/audit", filter);
+    items(&server.admin().get(&path).await).to_vec()
 }
 
 /// How many rows of the audit log match, past the server.
@@ -55,8 +55,8 @@ async fn execute(database_url: &str, statement: &'static str) {
 }
 
 async fn read(server: &Server, patient: &str) {
-    let answer = server.admin().get(&format!("/api/v1/patients/{patient}"));
-    assert_eq!(answer.await.status, 200);
+    let path = format!("/api/v1/patients/{patient}");
+    assert_eq!(server.admin().get(&path).await.status, 200);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn what_the_database_refuses_is_counted_and_told() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["entity"], "audit_log");
     assert_eq!(told[0]["changes"]["entries"]["after"], 3);
-    assert_eq!(audit.unwritten_accesses(), 0);
+    assert_eq!(audit.lost_accesses(), 0);
     let lost = "action = 'read' AND entity = 'patient'";
     assert_eq!(rows(database_url, lost).await, 0);
     // The server goes on.
