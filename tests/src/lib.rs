@@ -211,35 +211,14 @@ impl Server {
             .await
     }
 
-    /// Waits until all that was read, refused and tried in vain so far is in the audit log.
-    async fn wait_for_audit_log(&self) {
-        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
-        let last = format!("last-{number}");
-        // Entries are written in their order, so that what came before is there when this one is.
-        let path = "/api/v1/admin/audit?to=2000-01-01&limit=1";
-        let request = self.admin.request(Method::GET, path);
-        let answer = Answer::of(request.header("X-Request-Id", &last)).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let mut connection = PgConnection::connect(&self.database_url)
-            .await
-            .expect("a connection");
+    /// The entries of the audit log that match the query, the latest first, once those that wait
+    /// are written.
+    pub async fn audit(&self, query: &str) -> Vec<Value> {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let written = "SELECT EXISTS (SELECT FROM audit_log WHERE request_id = $1)";
-        while !sqlx::query_scalar::<_, bool>(written)
-            .bind(&last)
-            .fetch_one(&mut connection)
-            .await
-            .expect("an answer")
-        {
+        while self.services.audit.unwritten_accesses() > 0 {
             assert!(Instant::now() < deadline, "the audit log is not written");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-
-    /// The entries of the audit log that match the query, the latest first, with those that waited
-    /// to be written.
-    pub async fn audit(&self, query: &str) -> Vec<Value> {
-        self.wait_for_audit_log().await;
         let mut entries = Vec::new();
         let mut cursor = String::new();
         loop {

@@ -1,6 +1,8 @@
 //! Seals of the audit log: made beside the requests, and walked by whoever wants to know whether
 //! the log is what was written.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, TimeDelta};
 use dcms_domain::shared::Instant;
 use dcms_domain::store::StoreError;
@@ -309,7 +311,11 @@ impl From<&SealRow> for Seal {
     fn from(seal: &SealRow) -> Self {
         Self {
             seal_id: seal.seal_id,
-            hash: seal.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            hash: seal.hash.iter().fold(String::new(), |mut hash, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(hash, "{byte:02x}");
+                hash
+            }),
             is_full: seal.rows == ROWS_PER_SEAL,
         }
     }

@@ -123,7 +123,7 @@ async fn what_the_database_refuses_is_counted_and_told() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["entity"], "audit_log");
     assert_eq!(told[0]["changes"]["entries"]["after"], 3);
-    assert_eq!(audit.unwritten_accesses(), 0);
+    assert_eq!(audit.lost_accesses(), 0);
     let lost = "action = 'read' AND entity = 'patient'";
     assert_eq!(rows(database_url, lost).await, 0);
     // The server goes on.

@@ -30,6 +30,8 @@ pub struct AccessLog {
 #[derive(Debug, Default)]
 struct Waiting {
     entries: VecDeque<AuditEntry>,
+    /// How many are being written.
+    under_way: usize,
     lost: u64,
 }
 
@@ -53,13 +55,14 @@ impl AccessLog {
         }
     }
 
-    /// How many entries wait.
+    /// How many entries are not written yet.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting().entries.len()
+        let waiting = self.waiting();
+        waiting.entries.len() + waiting.under_way
     }
 
-    /// Whether no entry waits.
+    /// Whether all entries are written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -97,9 +100,11 @@ impl AccessLog {
             waiting.lost += 1;
         }
         let count = waiting.entries.len().min(BATCH);
+        waiting.under_way += count;
         Batch {
             log: self,
             entries: waiting.entries.drain(..count).collect(),
+            taken: count,
             lost: std::mem::take(&mut waiting.lost),
         }
     }
@@ -114,6 +119,7 @@ impl AccessLog {
 struct Batch<'log> {
     log: &'log AccessLog,
     entries: Vec<AuditEntry>,
+    taken: usize,
     lost: u64,
 }
 
@@ -148,6 +154,7 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let mut waiting = self.log.waiting();
+        waiting.under_way -= self.taken;
         waiting.lost += self.lost;
         for entry in self.entries.drain(..).rev() {
             if waiting.entries.len() < CAPACITY {
