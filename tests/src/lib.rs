@@ -40,7 +40,7 @@ pub struct Server {
     services: Arc<Services>,
     database_url: String,
     admin: Client,
-    users_made: AtomicU32,
+    names_given: AtomicU32,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -118,7 +118,7 @@ impl Server {
             services,
             database_url: database_url.to_owned(),
             admin,
-            users_made: AtomicU32::new(0),
+            names_given: AtomicU32::new(0),
             stop: Some(stop),
             running: Some(running),
         }
@@ -138,7 +138,7 @@ impl Server {
 
     /// A new user with one role, logged in.
     pub async fn user(&self, role: &str) -> Client {
-        let number = self.users_made.fetch_add(1, Ordering::Relaxed);
+        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
         let username = format!("{role}{number}");
         self.make_user(&username, &[role]).await;
         self.anonymous().log_in(&username).await
@@ -146,7 +146,7 @@ impl Server {
 
     /// A new user with one role, logged in with the password that the admin gave them.
     pub async fn newcomer(&self, role: &str) -> Client {
-        let number = self.users_made.fetch_add(1, Ordering::Relaxed);
+        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
         let username = format!("{role}{number}");
         self.make_newcomer(&username, &[role]).await;
         let anonymous = self.anonymous();
@@ -306,13 +306,16 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
 
 /// All that the tables of a database hold: the rows of each as JSON, in an order of their own.
 /// Without the times at which migrations ran and the salts of the audit log, so that two databases
-/// of the same content are equal.
+/// of the same content are equal; and without what is written beside the requests, so that a
+/// database to which nothing was done stays equal: the seals, when sessions were last seen, and the
+/// entries about what was read, refused or tried in vain.
 pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
     let mut connection = PgConnection::connect(database_url)
         .await
         .expect("a connection");
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'",
+        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'
+            AND tablename NOT IN ('audit_seals', 'audit_sealed_rows')",
     )
     .fetch_all(&mut connection)
     .await
@@ -320,7 +323,14 @@ pub async fn rows(database_url: &str) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for table in tables {
         let statement = format!(
-            "SELECT (to_jsonb(t) - '{{installed_on,execution_time,changes_salt,changes_digest}}'::text[])::text FROM public.{table} t ORDER BY 1"
+            "SELECT row::text FROM (
+                SELECT to_jsonb(t) - '{{installed_on,execution_time}}'::text[]
+                    - '{{changes_salt,changes_digest,last_seen_at}}'::text[]
+                FROM public.{table} t
+            ) AS rows (row)
+            WHERE '{table}' <> 'audit_log' OR row ->> 'action' NOT IN
+                ('read', 'list', 'export', 'refuse', 'log_in_failed', 'lose')
+            ORDER BY 1"
         );
         let rows = sqlx::query_scalar(AssertSqlSafe(statement))
             .fetch_all(&mut connection)

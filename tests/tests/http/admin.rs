@@ -354,9 +354,9 @@ async fn the_list_of_sessions_goes_by_user_and_page_and_shows_no_token() {
             "expires_at",
             "is_current",
         ];
-        items(&answer)
-            .iter()
-            .for_each(|item| assert_members(item, &names));
+        for item in items(&answer) {
+            assert_members(item, &names);
+        }
     }
 }
 
