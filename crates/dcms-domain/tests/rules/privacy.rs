@@ -60,8 +60,8 @@ async fn with_settled_record() -> Clinic {
         notes: Change::Set("Afraid".to_owned()),
         ..PatientChanges::default()
     };
-    let changed = services.patients.change(admin, id, &ANY, changes).await;
-    changed.unwrap();
+    let outcome = services.patients.change(admin, id, &ANY, changes).await;
+    outcome.unwrap();
     let added = services
         .patients
         .add_contact(admin, id, contact("a@meyer.example"));
