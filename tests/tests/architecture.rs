@@ -46,13 +46,14 @@ const FOR_TESTS: [&str; 2] = ["dcms-domain", "dcms-local-postgres"];
 const NOT_IN_THE_DOMAIN: [&str; 4] = ["tokio", "sqlx", "axum", "serde"];
 
 /// Everything that lies at the top, besides files whose names start with a dot, and `target`.
-const TOP_LEVEL: [&str; 15] = [
+const TOP_LEVEL: [&str; 16] = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
     "README.md",
+    "SECURITY.md",
     "clippy.toml",
     "crates",
     "deny.toml",

@@ -60,7 +60,12 @@ async fn file(Path(path): Path<String>) -> Answer {
         Ok(Some(file)) => {
             let mut response = file.bytes.into_owned().into_response();
             let headers = response.headers_mut();
-            let content_type = HeaderValue::try_from(file.content_type)
+            let charset = if file.content_type.starts_with("text/") {
+                "; charset=utf-8"
+            } else {
+                ""
+            };
+            let content_type = HeaderValue::try_from(file.content_type + charset)
                 .map_err(|error| Problem::unexpected(error.to_string()))?;
             headers.insert(CONTENT_TYPE, content_type);
             headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);

@@ -152,7 +152,9 @@ impl AuditRepository for PgSession {
                 action, entity, entity_id, patient_ids, changes,
                 CASE WHEN changes IS NOT NULL THEN salt END, audit_changes_digest(salt, changes)
             FROM (
-                SELECT *, uuid_send(gen_random_uuid()) AS salt
+                SELECT *, substring(
+                    sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FOR 16
+                ) AS salt
                 FROM jsonb_to_recordset($1) AS entry (
                     audit_id uuid, at timestamptz, actor_id uuid, impersonator_id uuid,
                     session_id uuid, address inet, request_id text, action text, entity text,

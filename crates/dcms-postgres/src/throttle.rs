@@ -111,7 +111,8 @@ impl ThrottleRepository for PgSession {
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE login_throttles
-            SET failures = greatest(failures - 1, 0), blocked_until = nullif(blocked_until, $3)
+            SET failures = greatest(failures - 1, 0), blocked_until = nullif(blocked_until, $3),
+                last_failed_at = CASE WHEN failures > 1 THEN last_failed_at END
             WHERE kind = $1 AND subject = $2",
             subject.kind().as_str(),
             digest_of(subject),

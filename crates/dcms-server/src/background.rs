@@ -177,6 +177,9 @@ async fn sweep(services: Arc<Services>, mut stop: watch::Receiver<()>) {
             // The next time it is tried again.
             Err(error) => tell_failure(&error, "sessions that are long over were not forgotten"),
         }
+        if let Err(error) = services.identity.forget_old_failures().await {
+            tell_failure(&error, "failed log-ins of the past were not forgotten");
+        }
     }
 }
 

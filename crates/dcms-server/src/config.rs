@@ -164,6 +164,13 @@ impl Config {
         }
     }
 
+    /// To whom besides this machine plain HTTP is spoken, where a proxy stands in front.
+    #[must_use]
+    pub fn plain_http_peers(&self) -> Option<TrustedProxies> {
+        let is_behind_proxy = !self.private_network && !self.trusted_proxies.is_empty();
+        is_behind_proxy.then(|| self.trusted_proxies.clone())
+    }
+
     /// Nothing, unless patients' records would cross a network in the clear.
     ///
     /// # Errors

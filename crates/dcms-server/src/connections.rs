@@ -1,12 +1,13 @@
 //! Connections: accepted, secured, and given to the router, within bounds that no client sets.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use dcms_http::TrustedProxies;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,6 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 pub struct Transport {
     /// TLS; plain HTTP without.
     pub tls: Option<Tls>,
+    /// To whom besides this machine plain HTTP is spoken; to everybody when nobody is named.
+    pub plain_http_peers: Option<TrustedProxies>,
     /// How long a client may take for the TLS handshake, and for the headers of each request; an
     /// idle connection is closed after that time too.
     pub header_timeout: Duration,
@@ -46,6 +49,7 @@ impl Default for Transport {
     fn default() -> Self {
         Self {
             tls: None,
+            plain_http_peers: None,
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),
         }
@@ -57,6 +61,7 @@ impl Default for Transport {
 pub(crate) struct Connections {
     router: Router,
     tls: Option<TlsAcceptor>,
+    plain_http_peers: Option<TrustedProxies>,
     header_timeout: Duration,
     write_timeout: Duration,
 }
@@ -66,6 +71,7 @@ impl Connections {
         Self {
             router,
             tls: transport.tls.as_ref().map(Tls::acceptor),
+            plain_http_peers: transport.plain_http_peers.clone(),
             header_timeout: transport.header_timeout,
             write_timeout: transport.write_timeout,
         }
@@ -100,13 +106,23 @@ impl Connections {
         stream.set_write_timeout(Some(self.write_timeout));
         let stream = Box::pin(stream);
         let Some(tls) = self.tls.clone() else {
-            return self.serve_http(stream, peer, watcher).await;
+            if self.speaks_plain_http_with(peer.ip()) {
+                self.serve_http(stream, peer, watcher).await;
+            } else {
+                tracing::warn!("a client that is no trusted proxy was turned away");
+            }
+            return;
         };
         match tokio::time::timeout(self.header_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.serve_http(stream, peer, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
+    }
+
+    fn speaks_plain_http_with(&self, peer: IpAddr) -> bool {
+        let named = self.plain_http_peers.as_ref();
+        peer.to_canonical().is_loopback() || named.is_none_or(|named| named.contains(peer))
     }
 
     async fn serve_http<Stream>(self, stream: Stream, peer: SocketAddr, watcher: Watcher)

@@ -62,6 +62,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     );
     let transport = Transport {
         tls,
+        plain_http_peers: config.plain_http_peers(),
         ..Transport::default()
     };
     if let Err(error) = print_welcome(config, &listener) {

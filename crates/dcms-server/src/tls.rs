@@ -84,6 +84,8 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as _);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The order of our suites counts, not that of an old client.
+        config.ignore_client_order = true;
         Ok(Self {
             files,
             seen: Ok(pem),

@@ -475,12 +475,11 @@ impl BillingService {
             ..PaymentFilter::default()
         };
         let payments = connection.payments().list(&filter, page).await?;
-        let patient_id = match payments.items.first() {
-            Some(payment) => payment.patient_id,
-            None => {
-                let invoice = connection.invoices().get(invoice_id).await?;
-                invoice.ok_or(CommonError::NotFound)?.patient_id
-            }
+        let patient_id = if let Some(payment) = payments.items.first() {
+            payment.patient_id
+        } else {
+            let invoice = connection.invoices().get(invoice_id).await?;
+            invoice.ok_or(CommonError::NotFound)?.patient_id
         };
         self.ports
             .note_list(actor, Entity::Payment, iter::once(patient_id));

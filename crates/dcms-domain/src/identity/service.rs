@@ -94,17 +94,7 @@ impl IdentityService {
         let (admission, found) = self.admit(&username, origin).await?;
         let (user, hash) = found.unzip();
         let user_id = user.as_ref().map(|user| user.user_id);
-        let admitted = match admission {
-            Admission::Admitted(admitted) => admitted,
-            Admission::Refused {
-                retry_after_seconds,
-            } => {
-                self.note_failed_log_in(user_id, origin);
-                return Err(IdentityError::Throttled {
-                    retry_after_seconds,
-                });
-            }
-        };
+        let admitted = self.admitted(admission, user_id, origin)?;
         let password = attempt.password.normalized();
         let verdict = self.hasher.verify(&password, hash.clone()).await?;
         let is_published = self.settings.passwords.is_published(&password);
@@ -160,6 +150,26 @@ impl IdentityService {
             connection.users().find_by_username(username).await?
         };
         Ok((admission, found))
+    }
+
+    /// The try, when its password is looked at.
+    fn admitted(
+        &self,
+        admission: Admission,
+        user_id: Option<UserId>,
+        origin: &Origin,
+    ) -> Result<Admitted, IdentityError> {
+        match admission {
+            Admission::Admitted(admitted) => Ok(admitted),
+            Admission::Refused {
+                retry_after_seconds,
+            } => {
+                self.note_failed_log_in(user_id, origin);
+                Err(IdentityError::Throttled {
+                    retry_after_seconds,
+                })
+            }
+        }
     }
 
     /// Whoever came too early must not learn that the password was looked at.
@@ -431,7 +441,8 @@ impl IdentityService {
     /// Changes the actor's password and ends their other sessions.
     ///
     /// # Errors
-    /// [`IdentityError::InvalidCredentials`] when `current` is not the password.
+    /// [`IdentityError::InvalidCredentials`] when `current` is not the password;
+    /// [`IdentityError::Throttled`] when too many tries failed, log-ins included; faults.
     pub async fn change_password(
         &self,
         actor: &Actor,
@@ -447,13 +458,17 @@ impl IdentityService {
         };
         self.check_password(new, &user.username, "/new_password", Faults::new())
             .await?;
+        // Who stole a session must not guess here what they may not guess at the door.
+        let (admission, _) = self.admit(&user.username, &actor.origin).await?;
+        let admitted = self.admitted(admission, Some(actor.user_id), &actor.origin)?;
         let current = current.normalized();
         let verdict = self.hasher.verify(&current, stored.clone()).await?;
         if !verdict.is_right() {
-            self.note_failed_log_in(Some(actor.user_id), &actor.origin);
-            return Err(IdentityError::InvalidCredentials);
+            let user_id = Some(actor.user_id);
+            return Err(self.failed_log_in(user_id, &admitted, &actor.origin));
         }
         let (stored, hash) = (&stored, &self.hasher.hash(&new.normalized()).await?);
+        let admitted = &admitted;
         let _forgotten = self.forget_all_sessions_when_done();
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
@@ -471,6 +486,7 @@ impl IdentityService {
             user.updated_at = now;
             work.users().update(&user).await?;
             work.users().set_password(user.user_id, hash).await?;
+            admitted.succeeded(work.throttle()).await?;
             work.sessions()
                 .revoke_all(user.user_id, Some(actor.session_id), now)
                 .await?;
@@ -630,6 +646,16 @@ impl IdentityService {
                 return Ok(forgotten);
             }
         }
+    }
+
+    /// Forgets failed log-ins that do not count any more: what is done by itself from time to time.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn forget_old_failures(&self) -> Result<(), IdentityError> {
+        let mut connection = self.ports.store.connect().await?;
+        connection.throttle().purge(self.ports.clock.now()).await?;
+        Ok(())
     }
 
     async fn forget_some(&self, expired_before: Instant) -> Result<u32, IdentityError> {

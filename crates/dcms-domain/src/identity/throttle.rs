@@ -225,6 +225,9 @@ impl Failures {
     /// another try was counted since.
     pub fn take_back(&mut self, blocked_until: Instant) {
         self.count = self.count.saturating_sub(1);
+        if self.count == 0 {
+            self.last_failed_at = None;
+        }
         if self.blocked_until == Some(blocked_until) {
             self.blocked_until = None;
         }

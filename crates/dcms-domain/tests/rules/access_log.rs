@@ -435,7 +435,7 @@ fn what_was_on_its_way_when_nobody_waited_any_more_waits_again() {
         let mut writing = pin!(write_down(&ports));
         let mut context = Context::from_waker(Waker::noop());
         assert!(writing.as_mut().poll(&mut context).is_pending());
-        assert_eq!(waiting(&ports), (CAPACITY - BATCH, 0));
+        assert_eq!(waiting(&ports), (CAPACITY, 0));
     }
     assert_eq!(waiting(&ports), (CAPACITY, 2));
 }

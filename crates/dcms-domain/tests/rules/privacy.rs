@@ -60,24 +60,27 @@ async fn with_settled_record() -> Clinic {
         notes: Change::Set("Afraid".to_owned()),
         ..PatientChanges::default()
     };
-    let changed = services.patients.change(admin, id, &ANY, changes).await;
-    changed.unwrap();
+    let outcome = services.patients.change(admin, id, &ANY, changes).await;
+    outcome.unwrap();
     let added = services
         .patients
         .add_contact(admin, id, contact("a@meyer.example"));
     added.await.unwrap();
-    let visits = &services.appointments;
+    let calendar = &services.appointments;
     let mut visit = clinic.visit_in(0);
     visit.notes = Some("Anna's crown".to_owned());
     visit.overbook_reason = Some("Anna in pain".to_owned());
-    let visit = visits.book(admin, visit).await.unwrap().appointment_id;
+    let visit = calendar.book(admin, visit).await.unwrap().appointment_id;
     for step in [Transition::Arrive, Transition::Start, Transition::Complete] {
-        visits.take_action(admin, visit, &ANY, step).await.unwrap();
+        calendar
+            .take_action(admin, visit, &ANY, step)
+            .await
+            .unwrap();
     }
     let cancelled = clinic.booked_in(60).await.appointment_id;
     let reason = "Anna is ill".to_owned();
     let cancel = Transition::Cancel { reason };
-    visits
+    calendar
         .take_action(admin, cancelled, &ANY, cancel)
         .await
         .unwrap();

@@ -98,12 +98,15 @@ async fn refresh(State(app): State<App>, Caller(actor): Caller, Bearer(token): B
 /// Change one's own password
 ///
 /// Ends the user's other sessions. A wrong current password is a fault at `/current_password` with
-/// the code `invalid_credentials`.
+/// the code `invalid_credentials`; tries that fail too often have to wait, as at log-in.
 #[utoipa::path(
     post, path = "/auth/change_password", tag = "Identity",
     request_body = ChangePassword,
     responses((status = 204, description = "The password is changed.")),
-    extensions(("x-permission" = json!("change_own_password"))),
+    extensions(
+        ("x-permission" = json!("change_own_password")),
+        ("x-problems" = json!(["rate_limited"])),
+    ),
 )]
 async fn change_password(
     State(app): State<App>,

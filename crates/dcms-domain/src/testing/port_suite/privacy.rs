@@ -86,8 +86,8 @@ pub async fn an_anonymized_patient_stays_nobody(store: &dyn Store) {
     assert_violates(update(&stage, &still_named).await, Rule::PatientAnonymized);
     let nobody = anonymized(&stage, &patient).await;
     let wrong: [fn(&mut Patient); 7] = [
-        |patient| patient.first_name = "Anna".to_owned(),
-        |patient| patient.last_name = "Meyer".to_owned(),
+        |patient| patient.first_name = "Anna".into(),
+        |patient| patient.last_name = "Meyer".into(),
         |patient| patient.birthday = NaiveDate::from_ymd_opt(2000, 2, 29),
         |patient| patient.gender = Gender::Female,
         |patient| patient.notes = Some("Anna".to_owned()),
