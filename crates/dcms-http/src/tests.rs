@@ -522,9 +522,15 @@ async fn the_document_is_served_and_can_be_browsed() {
     let docs = server.send("GET /docs", None).await;
     assert_eq!(docs.header("location"), "/docs/");
     for (line, content_type) in [
-        ("GET /docs/", "text/html"),
-        ("GET /docs/swagger-ui-bundle.js", "text/javascript"),
-        ("GET /docs/swagger-initializer.js", "text/javascript"),
+        ("GET /docs/", "text/html; charset=utf-8"),
+        (
+            "GET /docs/swagger-ui-bundle.js",
+            "text/javascript; charset=utf-8",
+        ),
+        (
+            "GET /docs/swagger-initializer.js",
+            "text/javascript; charset=utf-8",
+        ),
     ] {
         let file = server.send(line, None).await;
         assert_eq!(file.status, StatusCode::OK, "{line}");

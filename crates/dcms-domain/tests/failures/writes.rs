@@ -362,11 +362,16 @@ pub(crate) const WRITES: [Write; 46] = [
     Write {
         name: "change a password",
         script: |ports, answers| {
-            let password = &Samples::get().password;
+            let Samples { user, password, .. } = Samples::get();
             ports
                 .users
                 .expect_password()
                 .returning(|_| answers.with(Some(password.clone())));
+            ports
+                .users
+                .expect_find_by_username()
+                .returning(|_| answers.with(Some((user.clone(), password.clone()))));
+            count_tries(ports, answers, |_| None);
             set_password(ports, answers);
         },
         call: |services, with| {
