@@ -124,7 +124,7 @@ async fn watched(answer: impl Future<Output = Response>, timeout: Duration) -> R
     let caught = AssertUnwindSafe(answer).catch_unwind();
     match tokio::time::timeout(timeout, caught).await {
         Ok(Ok(response)) => response,
-        // The panic's message was printed where it happened; it may hold anything.
+        // Only the place of a panic is logged: what it says may be anything.
         Ok(Err(_)) => Problem::of(Code::InternalError).into_response(),
         Err(_) => Problem::new(Code::Unavailable, "The request took too long.").into_response(),
     }

@@ -93,7 +93,9 @@ pub fn openapi() -> OpenApi {
 /// # Errors
 /// None that a document of this build can have: it is made of text, numbers and lists.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
-    openapi().to_pretty_json().map(|json| json + "\n")
+    // By way of a value, which sorts its members: utoipa keeps extensions in no order.
+    let document = serde_json::to_value(openapi())?;
+    serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
 
 pub(crate) fn routes() -> OpenApiRouter<App> {

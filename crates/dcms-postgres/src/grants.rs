@@ -111,7 +111,9 @@ impl PostgresStore {
                 ) AS \"owns_tables!\",
                 has_schema_privilege('public', 'CREATE') AS \"creates!\",
                 EXISTS (
-                    SELECT FROM unnest(ARRAY['_sqlx_migrations', 'audit_log']) AS name
+                    SELECT FROM unnest(ARRAY[
+                        '_sqlx_migrations', 'audit_log', 'audit_seals', 'audit_sealed_rows'
+                    ]) AS name
                     WHERE has_table_privilege(to_regclass('public.' || name), 'DELETE, TRUNCATE')
                         OR has_any_column_privilege(to_regclass('public.' || name), 'UPDATE')
                 ) AS \"rewrites_history!\"",

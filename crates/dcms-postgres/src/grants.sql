@@ -63,7 +63,7 @@ GRANT SELECT, INSERT,
     ON users TO dcms_app;
 -- Sessions that ended long ago are forgotten.
 GRANT SELECT, INSERT, UPDATE (token_hash, last_seen_at, revoked_at), DELETE ON sessions TO dcms_app;
-GRANT SELECT, INSERT, DELETE ON retired_tokens TO dcms_app;
+GRANT SELECT, INSERT ON retired_tokens TO dcms_app;
 GRANT SELECT, INSERT, UPDATE (failures, last_failed_at, blocked_until), DELETE
     ON login_throttles TO dcms_app;
 

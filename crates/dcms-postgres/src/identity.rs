@@ -216,7 +216,7 @@ impl UserRepository for PgSession {
     }
 
     async fn lock(&mut self, user_id: UserId) -> Result<Option<(User, PasswordHash)>, StoreError> {
-        // NO KEY: bookings, which only refer to a user, need not wait.
+        // NO KEY: what only refers to the user need not wait; bookings of a doctor do.
         sqlx::query_as!(
             UserWithPasswordRow,
             "SELECT user_id, username, display_name, roles, is_active, must_change_password,
@@ -260,7 +260,7 @@ impl UserRepository for PgSession {
     }
 
     async fn lock_active_admins(&mut self) -> Result<Vec<UserId>, StoreError> {
-        // NO KEY: bookings and log-ins, which only refer to a user, need not wait.
+        // NO KEY: what only refers to a user need not wait; log-ins of admins do.
         let ids = sqlx::query_scalar!(
             "SELECT user_id FROM users
             WHERE is_active AND 'admin' = ANY (roles)

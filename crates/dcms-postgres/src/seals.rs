@@ -172,10 +172,12 @@ impl PostgresStore {
     pub async fn seal_audit_log(&self) -> Result<Option<Seal>, StoreError> {
         let mut transaction = self.pool().begin().await.map_err(store_error)?;
         // Only the values tell that there is little behind the mark, so plans are made for them.
+        // A day with very many rows may take longer than a request may.
         let sealer = sqlx::query!(
             r#"SELECT
                 pg_try_advisory_xact_lock(hashtextextended('dcms audit seals', 0)) AS "is_alone!",
-                set_config('plan_cache_mode', 'force_custom_plan', true)"#
+                set_config('plan_cache_mode', 'force_custom_plan', true) AS plans,
+                set_config('statement_timeout', '0', true) AS patience"#
         )
         .fetch_one(&mut *transaction)
         .await

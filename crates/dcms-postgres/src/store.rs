@@ -16,7 +16,7 @@ use crate::session::PgSession;
 /// PostgreSQL switch between them.
 const POOL_SIZE: u32 = 16;
 /// What is done beside the requests has few connections, of its own: neither waits for the other.
-const BACKGROUND_POOL_SIZE: u32 = 2;
+const BACKGROUND_POOL_SIZE: u32 = 4;
 /// How long the first connection, which tells whether there is a server at all, may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits for a connection of the pool.

@@ -155,6 +155,7 @@ impl ThrottleRepository for PgSession {
             "DELETE FROM login_throttles WHERE (kind, subject) IN (
                 SELECT kind, subject FROM login_throttles
                 WHERE kind <> 'pair' AND coalesce(last_failed_at, '-infinity') < $1
+                LIMIT 10000
                 FOR UPDATE SKIP LOCKED
             )",
             now - FORGOTTEN_AFTER,

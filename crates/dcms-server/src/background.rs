@@ -12,7 +12,7 @@ use dcms_domain::identity::session_cache;
 use dcms_domain::store::StoreError;
 use dcms_postgres::PostgresStore;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 /// How often it is asked whether the sessions that are in use still count.
@@ -63,6 +63,17 @@ impl Background {
             services,
             tasks,
             stopping,
+        }
+    }
+
+    /// Waits until a task fails, which none of them should: without it the server must not go on.
+    pub async fn failed(&mut self) -> JoinError {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Err(error)) => return error,
+                Some(Ok(())) => {}
+                None => std::future::pending::<()>().await,
+            }
         }
     }
 

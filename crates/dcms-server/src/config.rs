@@ -68,7 +68,7 @@ pub struct Config {
         long,
         env = "SESSION_IDLE_MINUTES",
         default_value_t = 30,
-        value_parser = clap::value_parser!(u16).range(1..=1440),
+        value_parser = clap::value_parser!(u16).range(5..=1440),
         global = true
     )]
     pub session_idle_minutes: u16,

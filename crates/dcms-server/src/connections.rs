@@ -109,7 +109,7 @@ impl Connections {
             if self.speaks_plain_http_with(peer.ip()) {
                 self.serve_http(stream, peer, watcher).await;
             } else {
-                tracing::warn!("a client that is no trusted proxy was turned away");
+                tracing::debug!("a client that is no trusted proxy was turned away");
             }
             return;
         };

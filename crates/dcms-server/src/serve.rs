@@ -51,7 +51,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         config.env,
         config.session_lifetime(),
     )?);
-    let background = Background::start(database.store(), &services);
+    let mut background = Background::start(database.store(), &services);
     let draining = Draining::default();
     let router = dcms_http::router(
         services,
@@ -69,7 +69,11 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         // Nobody has to read it.
         tracing::warn!(%error, "the welcome was not printed");
     }
-    let served = run(listener, router, draining, stop.notice(), transport).await;
+    let served = tokio::select! {
+        served = run(listener, router, draining, stop.notice(), transport) => served,
+        // Who supervises the program starts it again; going on would lose sessions and entries.
+        error = background.failed() => Err(error).context("a task in the background failed"),
+    };
     background.stop().await;
     let closed = database.close().await;
     served.and(closed)

@@ -14,8 +14,8 @@ use super::{
 use crate::access::{Actor, Origin, Permission, Role, Roles};
 use crate::audit::{AuditAction, AuditEntry, Audited as _, Entity, Subject, created};
 use crate::shared::{
-    CommonError, Expected, Faults, Instant, Page, PageRequest, Ports, SessionId, UserId, Version,
-    in_version, single_line_text,
+    CommonError, Expected, FaultCode, Faults, Instant, Page, PageRequest, Ports, SessionId, UserId,
+    Version, in_version, single_line_text,
 };
 use crate::store::{Store, StoreError, retry_conflicts};
 
@@ -96,7 +96,7 @@ impl IdentityService {
         let user_id = user.as_ref().map(|user| user.user_id);
         let admitted = self.admitted(admission, user_id, origin)?;
         let password = attempt.password.normalized();
-        let verdict = self.hasher.verify(&password, hash.clone()).await?;
+        let verdict = self.look_at(&password, hash.clone(), &admitted).await?;
         let is_published = self.settings.passwords.is_published(&password);
         let verified = user
             .filter(|user| verdict.is_right() && user.is_active && !is_published)
@@ -150,6 +150,21 @@ impl IdentityService {
             connection.users().find_by_username(username).await?
         };
         Ok((admission, found))
+    }
+
+    /// Compares a password. A try whose password could not be looked at does not count.
+    async fn look_at(
+        &self,
+        password: &Secret,
+        hash: Option<PasswordHash>,
+        admitted: &Admitted,
+    ) -> Result<Verdict, IdentityError> {
+        let verdict = self.hasher.verify(password, hash).await;
+        if verdict.is_err() {
+            let mut connection = self.ports.store.connect().await?;
+            admitted.not_looked_at(connection.throttle()).await?;
+        }
+        Ok(verdict?)
     }
 
     /// The try, when its password is looked at.
@@ -207,7 +222,8 @@ impl IdentityService {
         };
         let session = &session;
         // The oldest session may end.
-        let _forgotten = self.forget_all_sessions_when_done();
+        let known = &self.known_sessions;
+        let _forgotten = WhenDone(move || known.forget_user(session.user_id));
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             // While the password was checked it may have been changed, and the user disabled.
@@ -456,13 +472,17 @@ impl IdentityService {
             let stored = connection.users().password(actor.user_id).await?;
             (user.ok_or(IdentityError::Unauthenticated)?, stored)
         };
-        self.check_password(new, &user.username, "/new_password", Faults::new())
+        let mut faults = Faults::new();
+        if current.expose().is_empty() {
+            faults.add("/current_password", FaultCode::Required, "must be given");
+        }
+        self.check_password(new, &user.username, "/new_password", faults)
             .await?;
         // Who stole a session must not guess here what they may not guess at the door.
         let (admission, _) = self.admit(&user.username, &actor.origin).await?;
         let admitted = self.admitted(admission, Some(actor.user_id), &actor.origin)?;
         let current = current.normalized();
-        let verdict = self.hasher.verify(&current, stored.clone()).await?;
+        let verdict = self.look_at(&current, stored.clone(), &admitted).await?;
         if !verdict.is_right() {
             let user_id = Some(actor.user_id);
             return Err(self.failed_log_in(user_id, &admitted, &actor.origin));

@@ -237,11 +237,8 @@ impl Failures {
 /// Keeps the failures, one row a subject: `(kind, key_sha256)` unique, `failures`,
 /// `last_failed_at`, `blocked_until`.
 ///
-/// Each method is one statement that is atomic by itself: two at the same time on the same subject
-/// take turns. In SQL, `count` is an `INSERT … ON CONFLICT DO UPDATE … WHERE blocked_until <= $now
-/// RETURNING …` for accounts and addresses, where no row means refused, and an `UPDATE` alone for
-/// pairs, where no row means that the pair is not known. The delays come from
-/// [`SubjectKind::delays_in_seconds`], so that the rule stands in one place.
+/// Each method is atomic by itself: two at the same time on the same subject take turns. The delays
+/// come from [`SubjectKind::delays_in_seconds`], so that the rule stands in one place.
 ///
 /// Outside of a unit of work each stands at once.
 #[cfg_attr(feature = "testing", mockall::automock)]
@@ -291,8 +288,8 @@ pub enum Admission {
 pub struct Admitted {
     account: Subject,
     pair: Option<Subject>,
-    /// The address and the wait, when it was the address that was counted.
-    counted_address: Option<(Subject, Instant)>,
+    /// What was counted, and the wait that came of it.
+    counted: Vec<(Subject, Instant)>,
     early_until: Option<Instant>,
 }
 
@@ -305,6 +302,20 @@ impl Admitted {
             .map(|until| retry_after_seconds(until, now))
     }
 
+    /// Takes the try back, because its password could not be looked at.
+    ///
+    /// # Errors
+    /// What a store can fail with.
+    pub async fn not_looked_at(
+        &self,
+        throttle: &mut dyn ThrottleRepository,
+    ) -> Result<(), StoreError> {
+        for (subject, blocked_until) in &self.counted {
+            throttle.take_back(subject, *blocked_until).await?;
+        }
+        Ok(())
+    }
+
     /// Notes that the password was right: clears what was counted of the account and the pair, and
     /// takes the try back from the address, whose other failures stay; else whoever has an account
     /// of their own could guess at others for ever. Belongs into the unit of work that makes the
@@ -314,8 +325,10 @@ impl Admitted {
     /// What a store can fail with.
     pub async fn succeeded(&self, throttle: &mut dyn ThrottleRepository) -> Result<(), StoreError> {
         throttle.clear(&self.account).await?;
-        if let Some((address, blocked_until)) = &self.counted_address {
-            throttle.take_back(address, *blocked_until).await?;
+        for (subject, blocked_until) in &self.counted {
+            if subject.kind() == SubjectKind::Address {
+                throttle.take_back(subject, *blocked_until).await?;
+            }
         }
         if let Some(pair) = &self.pair {
             throttle.remember(pair).await?;
@@ -339,35 +352,32 @@ pub async fn admit(
     let mut admitted = Admitted {
         account: Subject::account(username),
         pair: address.map(|address| Subject::pair(username, address)),
-        counted_address: None,
+        counted: Vec::new(),
         early_until: None,
     };
-    if let Some(pair) = &admitted.pair
-        && let Some(counted) = throttle.count(pair, now).await?
+    if let Some(pair) = admitted.pair.clone()
+        && let Some(counted) = throttle.count(&pair, now).await?
     {
-        return Ok(match counted {
-            Counted::Refused { blocked_until } => refused(blocked_until, now),
-            Counted::Early { blocked_until } => {
-                admitted.early_until = Some(blocked_until);
-                Admission::Admitted(admitted)
-            }
-            Counted::InTime { .. } => Admission::Admitted(admitted),
-        });
+        match counted {
+            Counted::Refused { blocked_until } => return Ok(refused(blocked_until, now)),
+            Counted::Early { blocked_until } => admitted.early_until = Some(blocked_until),
+            Counted::InTime { .. } => {}
+        }
+        admitted.counted.push((pair, counted.blocked_until()));
+        return Ok(Admission::Admitted(admitted));
     }
-    if let Some(address) = address.map(Subject::address) {
-        match throttle.count(&address, now).await? {
-            Some(Counted::Refused { blocked_until }) => return Ok(refused(blocked_until, now)),
-            Some(counted) => admitted.counted_address = Some((address, counted.blocked_until())),
+    let address = address.map(Subject::address);
+    let account = Some(admitted.account.clone());
+    for subject in [address, account].into_iter().flatten() {
+        match throttle.count(&subject, now).await? {
+            Some(Counted::Refused { blocked_until }) => {
+                // A try that is not looked at is not counted, by the other neither.
+                admitted.not_looked_at(throttle).await?;
+                return Ok(refused(blocked_until, now));
+            }
+            Some(counted) => admitted.counted.push((subject, counted.blocked_until())),
             None => {}
         }
-    }
-    if let Some(Counted::Refused { blocked_until }) = throttle.count(&admitted.account, now).await?
-    {
-        // A try that is not looked at is not counted, here neither.
-        if let Some((address, blocked_until)) = &admitted.counted_address {
-            throttle.take_back(address, *blocked_until).await?;
-        }
-        return Ok(refused(blocked_until, now));
     }
     Ok(Admission::Admitted(admitted))
 }
