@@ -15,12 +15,12 @@ ManageUsers              x     -       -      -            -     -
 ReadAudit                x     -       -      -            -     x
 ReadAccesses             x     x       -      -            -     x
 ReadClinic               x     x       x      x            -     x
-ChangeClinic             x     x       -      -            -     x
+ChangeClinic             x     x       -      -            -     -
 ReadPatients             x     x       x      x            -     x
 ChangePatients           x     x       x      x            -     x
 DeletePatients           x     x       -      -            -     x
 ExportPatients           x     x       -      -            -     x
-AnonymizePatients        x     -       -      -            -     x
+AnonymizePatients        x     -       -      -            -     -
 ReadAppointments         x     x       x      x            -     x
 ScheduleAppointments     x     x       own    x            -     x
 TreatAppointments        x     x       own    -            -     x

@@ -301,9 +301,9 @@ fn meaning(code: &str, constraint: Option<&str>, message: &str) -> StoreError {
                 StoreError::Violated(*rule)
             }),
         ("22", _) => StoreError::Violated(Rule::ValueRefused),
-        // Lost connections, scarce resources, operators at work; then: read-only (a standby),
+        // Lost connections, a role that may not come in, scarce resources, operators at work; then: read-only (a standby),
         // idle in a transaction for too long, a lock that did not come in time.
-        ("08" | "53" | "57", _) | (_, "25006" | "25P03" | "55P03") => {
+        ("08" | "28" | "53" | "57", _) | (_, "25006" | "25P03" | "55P03") => {
             StoreError::Unavailable(source)
         }
         _ => StoreError::Unexpected(source),
@@ -342,6 +342,7 @@ mod tests {
             ("57P03", None, "unavailable"),
             ("53300", None, "unavailable"),
             ("25006", None, "unavailable"),
+            ("28000", None, "unavailable"),
             ("25P03", None, "unavailable"),
             ("08006", None, "unavailable"),
             ("42P01", None, "unexpected"),

@@ -45,7 +45,8 @@ enum AdminCommand {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Tell whether rows were changed, removed or inserted since they were sealed.
+    /// Tell whether rows were changed or removed since they were sealed, or inserted with a time that
+    /// lies more than a day behind.
     Verify,
 }
 

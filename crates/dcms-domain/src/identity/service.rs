@@ -475,6 +475,9 @@ impl IdentityService {
         let mut faults = Faults::new();
         if current.expose().is_empty() {
             faults.add("/current_password", FaultCode::Required, "must be given");
+        } else if current.normalized() == new.normalized() {
+            let detail = "must differ from the current one";
+            faults.add("/new_password", FaultCode::Conflicting, detail);
         }
         self.check_password(new, &user.username, "/new_password", faults)
             .await?;

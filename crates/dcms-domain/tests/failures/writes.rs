@@ -378,7 +378,8 @@ pub(crate) const WRITES: [Write; 46] = [
             Box::pin(async {
                 let current = secret();
                 let identity = &services.identity;
-                outcome(identity.change_password(&with.actor, &current, &current)).await
+                let new = Secret::new("another quiet battery".to_owned());
+                outcome(identity.change_password(&with.actor, &current, &new)).await
             })
         },
     },

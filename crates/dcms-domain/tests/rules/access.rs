@@ -45,18 +45,18 @@ create_user             x     -       -      -            -     -
 change_user             x     -       -      -            -     -
 reset_password          x     -       -      -            -     -
 settings                x     x       x      x            -     x
-change_settings         x     x       -      -            -     x
+change_settings         x     x       -      -            -     -
 rooms                   x     x       x      x            -     x
 room                    x     x       x      x            -     x
-create_room             x     x       -      -            -     x
-change_room             x     x       -      -            -     x
-delete_room             x     x       -      -            -     x
+create_room             x     x       -      -            -     -
+change_room             x     x       -      -            -     -
+delete_room             x     x       -      -            -     -
 doctors                 x     x       x      x            -     x
 services                x     x       x      x            -     x
 service                 x     x       x      x            -     x
-create_service          x     x       -      -            -     x
-change_service          x     x       -      -            -     x
-delete_service          x     x       -      -            -     x
+create_service          x     x       -      -            -     -
+change_service          x     x       -      -            -     -
+delete_service          x     x       -      -            -     -
 patients                x     x       x      x            -     x
 patient                 x     x       x      x            -     x
 register                x     x       x      x            -     x
@@ -65,7 +65,7 @@ archive                 x     x       x      x            -     x
 restore                 x     x       x      x            -     x
 delete_patient          x     x       -      -            -     x
 export                  x     x       -      -            -     x
-anonymize               x     -       -      -            -     x
+anonymize               x     -       -      -            -     -
 contacts                x     x       x      x            -     x
 add_contact             x     x       x      x            -     x
 change_contact          x     x       x      x            -     x
@@ -198,7 +198,7 @@ fn identity_questions() -> Questions {
     Vec::from(questions! {
         me: |with| identity.me();
         refresh: |with| identity.refresh(&secret());
-        change_password: |with| identity.change_password(&secret(), &secret());
+        change_password: |with| identity.change_password(&Secret::new("not my password".to_owned()), &secret());
         own_sessions: |with| identity.own_sessions(PageRequest::first());
         revoke_own_session: |with| identity.revoke_own_session(with.no());
         log_out: |with| identity.log_out();

@@ -962,7 +962,8 @@ fn changing_the_password_ends_the_other_sessions() {
             .unwrap();
         let (current, new) = (secret(PASSWORD), secret("another secret"));
 
-        let refused = identity.change_password(&actor, &new, &new).await;
+        let wrong = secret("not my password");
+        let refused = identity.change_password(&actor, &wrong, &new).await;
         assert!(matches!(refused, Err(IdentityError::InvalidCredentials)));
         assert!(is_live(&clinic, &other).await);
 
