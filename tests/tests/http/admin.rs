@@ -374,11 +374,15 @@ async fn an_admin_acts_as_a_user_under_the_eyes_of_the_audit_log() {
         Value::Null
     );
 
-    let room = json!({"name": "Surgery 5"});
-    let room = support.create("/api/v1/rooms", &room, "room_id").await;
+    let patient = json!({"first_name": "Anna", "last_name": "Beispiel"});
+    let patient = support
+        .create("/api/v1/patients", &patient, "patient_id")
+        .await;
+    let price = json!({"code": "D1", "name": "Cleaning", "current_price_cents": 1});
     let body = json!({"patient_id": server.patient().await, "items": []});
     for (path, body) in [
         ("/api/v1/invoices", &body),
+        ("/api/v1/services", &price),
         (USERS, &json!({})),
         (
             "/api/v1/auth/change_password",
@@ -389,7 +393,7 @@ async fn an_admin_acts_as_a_user_under_the_eyes_of_the_audit_log() {
         refused.assert_problem(403, "forbidden");
     }
 
-    let made = server.audit(&format!("entity_id={room}")).await;
+    let made = server.audit(&format!("entity_id={patient}")).await;
     assert_eq!(made.len(), 1, "{made:?}");
     assert_eq!(made[0]["actor_id"], json!(nora.user_id));
     assert_eq!(made[0]["impersonator_id"], json!(admin.user_id));

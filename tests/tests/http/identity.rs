@@ -337,6 +337,7 @@ async fn a_password_is_only_changed_to_a_good_one_by_who_knows_the_old_one() {
         ),
         (PASSWORD, "too short", "/new_password", "too_short"),
         (PASSWORD, &too_long, "/new_password", "too_long"),
+        (PASSWORD, PASSWORD, "/new_password", "conflicting"),
     ] {
         let body = json!({"current_password": current, "new_password": new});
         let answer = here.post("/api/v1/auth/change_password", &body).await;

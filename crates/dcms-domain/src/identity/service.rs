@@ -475,9 +475,6 @@ impl IdentityService {
         let mut faults = Faults::new();
         if current.expose().is_empty() {
             faults.add("/current_password", FaultCode::Required, "must be given");
-        } else if current.normalized() == new.normalized() {
-            let detail = "must differ from the current one";
-            faults.add("/new_password", FaultCode::Conflicting, detail);
         }
         self.check_password(new, &user.username, "/new_password", faults)
             .await?;
@@ -489,6 +486,13 @@ impl IdentityService {
         if !verdict.is_right() {
             let user_id = Some(actor.user_id);
             return Err(self.failed_log_in(user_id, &admitted, &actor.origin));
+        }
+        if current == new.normalized() {
+            // Only told to who knows the current one.
+            let detail = "must differ from the current one";
+            let mut faults = Faults::new();
+            faults.add("/new_password", FaultCode::Conflicting, detail);
+            return Err(faults.into());
         }
         let (stored, hash) = (&stored, &self.hasher.hash(&new.normalized()).await?);
         let admitted = &admitted;
