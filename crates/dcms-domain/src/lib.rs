@@ -9,6 +9,7 @@
 //! - [`audit`]: who did what, to whose record, from where.
 //! - [`identity`]: users, passwords, sessions.
 //! - [`clinic`]: the clinic's settings, its rooms and doctors.
+//! - [`calendar`]: hours, closures, time off, and which slots are free.
 //! - [`patients`]: patients and how to reach them.
 //! - [`appointments`]: who sits in which chair when, and the visit's way through the day.
 //! - [`catalog`]: the services that can be planned and charged.
@@ -25,6 +26,7 @@ pub mod access;
 pub mod appointments;
 pub mod audit;
 pub mod billing;
+pub mod calendar;
 pub mod catalog;
 pub mod clinic;
 pub mod identity;

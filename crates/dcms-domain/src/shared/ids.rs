@@ -43,6 +43,10 @@ id_types! {
     ContactId;
     /// A visit that was booked.
     AppointmentId;
+    /// A time at which the clinic is closed.
+    ClosureId;
+    /// A time at which a doctor is not there.
+    TimeOffId;
     /// An entry of the catalog: a procedure that can be planned and charged.
     ServiceId;
     /// An invoice, draft or not.

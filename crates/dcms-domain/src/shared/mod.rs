@@ -13,8 +13,8 @@ mod version;
 pub use error::CommonError;
 pub(crate) use error::context_error;
 pub use ids::{
-    AppointmentId, AuditId, ContactId, InvoiceId, InvoiceItemId, PatientId, PaymentId, RefundId,
-    RoomId, ServiceId, SessionId, UserId,
+    AppointmentId, AuditId, ClosureId, ContactId, InvoiceId, InvoiceItemId, PatientId, PaymentId,
+    RefundId, RoomId, ServiceId, SessionId, TimeOffId, UserId,
 };
 pub use money::{Cents, MoneyOverflow, Quantity};
 pub use paging::{Page, PageLimit, PageRequest};

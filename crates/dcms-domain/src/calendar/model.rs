@@ -1,0 +1,113 @@
+use std::collections::HashMap;
+
+use chrono::{NaiveDate, NaiveDateTime, Weekday};
+use chrono_tz::Tz;
+
+use crate::shared::{ClosureId, Instant, TimeOffId, UserId, Version};
+
+/// Minutes of a day.
+pub const MINUTES_PER_DAY: u16 = 24 * 60;
+
+/// Hours of one weekday: half open, in minutes that the clock on the wall shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WeeklyInterval {
+    /// The day it opens on.
+    pub weekday: Weekday,
+    /// Minutes after that day's midnight, less than [`MINUTES_PER_DAY`].
+    pub opens_minute: u16,
+    /// Minutes after the same midnight, later than it opens by at most a day: more than
+    /// [`MINUTES_PER_DAY`] when it closes on the next day.
+    pub closes_minute: u16,
+}
+
+/// Weekly hours that are valid from a day on, until the next plan of the schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeeklyPlan {
+    /// The first day that it is valid on. What opens the evening before goes on past midnight.
+    pub valid_from: NaiveDate,
+    /// The hours: apart from each other also across midnight and the end of the week. Empty: none
+    /// at all. `None`: unset, so a doctor has the clinic's hours, and a clinic is always open.
+    pub intervals: Option<Vec<WeeklyInterval>>,
+}
+
+/// The hours of the clinic or of a doctor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// Earlier ones first. Before the first, hours are unset.
+    pub plans: Vec<WeeklyPlan>,
+    /// Counts the changes; nothing when there never was any.
+    pub version: Option<Version>,
+}
+
+/// A stretch of wall time: half open, not empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WallSpan {
+    /// The first reading of the clock that belongs to it.
+    pub from: NaiveDateTime,
+    /// The first that no longer belongs to it.
+    pub until: NaiveDateTime,
+}
+
+/// A time at which nobody is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closure {
+    /// Its id.
+    pub closure_id: ClosureId,
+    /// When.
+    pub span: WallSpan,
+    /// Why.
+    pub reason: String,
+    /// When it was made.
+    pub created_at: Instant,
+}
+
+/// A time at which a doctor is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeOff {
+    /// Its id.
+    pub time_off_id: TimeOffId,
+    /// Who is not there.
+    pub doctor_id: UserId,
+    /// When.
+    pub span: WallSpan,
+    /// Why, if somebody wants to say.
+    pub reason: Option<String>,
+    /// When it was made.
+    pub created_at: Instant,
+}
+
+/// Everything that says when doctors may be booked, as far as it can matter to a stretch of time.
+///
+/// A moment belongs to hours, to a closure or to time off when the clinic's clock shows a time of
+/// it at that moment. So 09:00 stays 09:00 when clocks change; a time that does not exist on a day
+/// never comes, and one that exists twice counts both times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timetable {
+    /// The clinic's zone.
+    pub zone: Tz,
+    /// The clinic's plans, earlier ones first.
+    pub clinic: Vec<WeeklyPlan>,
+    /// The plans of doctors who have some, earlier ones first.
+    pub doctors: HashMap<UserId, Vec<WeeklyPlan>>,
+    /// Closures.
+    pub closures: Vec<Closure>,
+    /// Time off of the doctors.
+    pub time_off: Vec<TimeOff>,
+}
+
+/// What stands in the way of a visit, besides other visits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// The clinic is not open all the while.
+    ClinicHours,
+    /// The doctor does not work all the while.
+    DoctorHours,
+    /// The clinic is closed for some of it.
+    Closure(ClosureId),
+    /// The doctor is not there for some of it.
+    TimeOff(TimeOffId),
+    /// The doctor is disabled, or no doctor any more.
+    DoctorNotAvailable,
+    /// The room is inactive.
+    RoomNotAvailable,
+}
