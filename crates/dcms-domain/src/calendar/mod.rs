@@ -1,5 +1,11 @@
 //! When the clinic and its doctors can be booked: hours, closures, time off, and what is free.
 
+mod availability;
 mod model;
+mod open_times;
+mod stretches;
+mod wall_clock;
 
+pub use availability::*;
 pub use model::*;
+pub use stretches::Stretch;
