@@ -30,11 +30,12 @@ fn are_on(plans: &[WeeklyPlan], day: NaiveDate, shown: NaiveDateTime) -> bool {
     let Some(intervals) = plan_of(plans, day).and_then(|plan| plan.intervals.as_ref()) else {
         return shown.date() == day;
     };
-    let midnight = day.and_hms_opt(0, 0, 0).unwrap();
+    let days_later = shown.date().signed_duration_since(day).num_days();
+    let minute = days_later * 1440 + i64::from(shown.hour() * 60 + shown.minute());
     intervals.iter().any(|interval| {
         interval.weekday == day.weekday()
-            && shown >= midnight + TimeDelta::minutes(interval.opens_minute.into())
-            && shown < midnight + TimeDelta::minutes(interval.closes_minute.into())
+            && i64::from(interval.opens_minute) <= minute
+            && minute < i64::from(interval.closes_minute)
     })
 }
 
@@ -47,16 +48,16 @@ fn clinic_is_open(timetable: &Timetable, shown: NaiveDateTime) -> bool {
     (days_of(shown).into_iter()).any(|day| are_on(&timetable.clinic, day, shown))
 }
 
+fn own_plans(timetable: &Timetable, doctor_id: UserId) -> &[WeeklyPlan] {
+    timetable.doctors.get(&doctor_id).map_or(&[], Vec::as_slice)
+}
+
 /// "Their own weekly plan with validity, else the clinic's."
 fn doctor_works(timetable: &Timetable, doctor_id: UserId, shown: NaiveDateTime) -> bool {
-    let own = timetable
-        .doctors
-        .get(&doctor_id)
-        .cloned()
-        .unwrap_or_default();
+    let own = own_plans(timetable, doctor_id);
     days_of(shown).into_iter().any(|day| {
-        if are_set(&own, day) {
-            are_on(&own, day, shown)
+        if are_set(own, day) {
+            are_on(own, day, shown)
         } else {
             are_on(&timetable.clinic, day, shown)
         }
@@ -70,12 +71,8 @@ fn in_the_way(timetable: &Timetable, doctor_id: UserId, shown: NaiveDateTime) ->
     if !is_open {
         found.push(Obstacle::ClinicHours);
     }
-    let own = timetable
-        .doctors
-        .get(&doctor_id)
-        .cloned()
-        .unwrap_or_default();
-    let is_clinics_doing = !is_open && !are_set(&own, shown.date());
+    let own = own_plans(timetable, doctor_id);
+    let is_clinics_doing = !is_open && !are_set(own, shown.date());
     if !doctor_works(timetable, doctor_id, shown) && !is_clinics_doing {
         found.push(Obstacle::DoctorHours);
     }
@@ -138,13 +135,13 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
         .map(|doctor| {
             let is_free = |minute: &Minute| {
                 minute.begins + MINUTE <= search.window.end
-                    && in_the_way(timetable, doctor.doctor_id, minute.shown).is_empty()
                     && !search.bookings.iter().any(|booking| {
                         let is_ours = booking.doctor_id == doctor.doctor_id
                             || search.patient_id == Some(booking.patient_id);
                         let slot = booking.slot;
                         is_ours && is_taken(minute, slot.starts_at(), slot.ends_at())
                     })
+                    && in_the_way(timetable, doctor.doctor_id, minute.shown).is_empty()
             };
             minutes.iter().map(is_free).collect()
         })

@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_oneof, proptest};
 use proptest::sample::{select, subsequence};
+use proptest::test_runner::RngAlgorithm;
 use proptest::{prop_assert, prop_assert_eq};
 use uuid::Uuid;
 
@@ -306,19 +307,17 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(cases(20_000))]
+    #![proptest_config(ProptestConfig {
+        cases: 20_000,
+        failure_persistence: None,
+        // The default takes longer than what is tested.
+        rng_algorithm: RngAlgorithm::XorShift,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn what_is_offered_is_what_can_be_booked(case in case()) {
+    fn what_is_offered_is_what_can_be_booked(case in case(), after in 0..300_i64) {
         let search = case.search();
         let expected = brute_force::free_slots(&search);
         let offered: Vec<_> = search.free_slots().collect();
@@ -329,28 +328,21 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(search.first_free_slots(), firsts);
-    }
 
-    #[test]
-    fn nothing_is_in_the_way_of_what_lies_in_an_open_stretch(
-        case in case(),
-        after in 0..300_i64,
-        length in 1..=120_i64,
-    ) {
-        let begins = case.window.start.timestamp().div_euclid(60) + after;
-        let begins = Instant::from_timestamp(begins * 60, 0).unwrap();
-        let slot = TimeSlot::new(begins, begins + TimeDelta::minutes(length)).unwrap();
+        let start = case.window.start.timestamp().div_euclid(60) + after;
+        let start = Instant::from_timestamp(start * 60, 0).unwrap();
+        let slot = TimeSlot::new(start, start + case.length).unwrap();
         let (timetable, doctor_id) = (&case.timetable, case.doctors[0].doctor_id);
+        let mut in_the_way = timetable.obstacles(doctor_id, slot);
+        in_the_way.sort_by_key(|obstacle| format!("{obstacle:?}"));
         let mut expected = brute_force::obstacles(timetable, doctor_id, slot);
-        let mut found = timetable.obstacles(doctor_id, slot);
-        let around = slot.starts_at() - TimeDelta::hours(30)..slot.ends_at() + TimeDelta::hours(30);
+        expected.sort_by_key(|obstacle| format!("{obstacle:?}"));
+        prop_assert_eq!(&in_the_way, &expected);
+        let around = slot.starts_at() - TimeDelta::hours(20)..slot.ends_at() + TimeDelta::hours(20);
         let open = timetable.open_times(doctor_id, &around);
         let is_inside = (open.iter())
             .any(|open| open.start <= slot.starts_at() && slot.ends_at() <= open.end);
-        prop_assert_eq!(is_inside, found.is_empty());
-        expected.sort_by_key(|obstacle| format!("{obstacle:?}"));
-        found.sort_by_key(|obstacle| format!("{obstacle:?}"));
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(is_inside, in_the_way.is_empty());
         prop_assert!(open.is_sorted_by(|one, next| one.end < next.start));
     }
 }
