@@ -2,6 +2,7 @@
 
 mod audited;
 mod model;
+mod planning;
 mod repository;
 mod service;
 

@@ -9,31 +9,33 @@ use crate::appointments::{
 use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow};
 use crate::store::{Rule, StoreError};
 
-type SameResource = fn(&Appointment, &Appointment) -> bool;
+type Clash = fn(&Appointment, &Appointment) -> bool;
 
 /// What is in one place at a time, in the order in which it is told.
-const EXCLUSIVE: [(Rule, SameResource); 3] = [
+const EXCLUSIVE: [(Rule, Clash); 3] = [
     (Rule::DoctorDoubleBooked, |one, other| {
-        one.doctor_id == other.doctor_id
+        one.doctor_id == other.doctor_id && one.slot.overlaps(&other.slot)
     }),
     (Rule::RoomDoubleBooked, |one, other| {
-        one.room_id.is_some() && one.room_id == other.room_id
+        one.room_id.is_some()
+            && one.room_id == other.room_id
+            && one.slot.starts_at() < other.room_free_at
+            && other.slot.starts_at() < one.room_free_at
     }),
     (Rule::PatientDoubleBooked, |one, other| {
-        one.patient_id == other.patient_id
+        one.patient_id == other.patient_id && one.slot.overlaps(&other.slot)
     }),
 ];
 
 impl State {
     fn check_visit(&self, visit: &Appointment) -> Result<(), StoreError> {
         forms::check(&[visit])?;
-        for (rule, same_resource) in EXCLUSIVE {
+        for (rule, clash) in EXCLUSIVE {
             let is_taken = visit.status.occupies_slot()
                 && self.appointments.values().any(|other| {
                     other.appointment_id != visit.appointment_id
                         && other.status.occupies_slot()
-                        && other.slot.overlaps(&visit.slot)
-                        && same_resource(visit, other)
+                        && clash(visit, other)
                 });
             hold(rule, !is_taken)?;
         }
