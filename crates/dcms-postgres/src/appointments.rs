@@ -1,7 +1,9 @@
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use dcms_domain::appointments::{
-    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, Parties,
-    PartiesStanding, PlannedService, Standing, Status,
+    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, ComingVisit,
+    ConflictScope, Parties, PartiesStanding, PlannedService, Standing, Status,
 };
 use dcms_domain::calendar::Obstacle;
 use dcms_domain::shared::{
@@ -420,9 +422,86 @@ impl AppointmentRepository for PgSession {
             AppointmentKey::from(appointment)
         }))
     }
+
+    async fn coming(
+        &mut self,
+        scope: &ConflictScope,
+        now: Instant,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<ComingVisit, AppointmentKey>, StoreError> {
+        // As in a list: what is not over started at most 24 hours ago.
+        let rows = select_appointments!(
+            "SELECT * FROM appointments
+            WHERE ($1::uuid IS NULL OR doctor_id = $1)
+                AND ($2::uuid IS NULL OR room_id = $2)
+                AND status IN ('scheduled', 'confirmed')
+                AND starts_at > greatest($3::timestamptz, $4) - interval '24 hours'
+                AND ends_at > greatest($3, $4)
+                AND starts_at < coalesce($5, timestamptz 'infinity')
+                AND ($4 < $5) IS NOT FALSE
+                AND (starts_at, appointment_id) > (
+                    coalesce($6, timestamptz '-infinity'),
+                    coalesce($7, uuid '00000000-0000-0000-0000-000000000000')
+                )
+            ORDER BY starts_at, appointment_id LIMIT $8",
+            scope.doctor_id.map(Uuid::from),
+            scope.room_id.map(Uuid::from),
+            now,
+            scope.window.from,
+            scope.window.to,
+            page.after.map(|key| key.starts_at),
+            page.after.map(|key| Uuid::from(key.appointment_id)),
+            page.rows_to_fetch(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        let appointments: Vec<Appointment> = rows
+            .into_iter()
+            .map(Appointment::try_from)
+            .collect::<Result<_, _>>()?;
+        let available = self.available_for(&appointments).await?;
+        let coming = |appointment: Appointment| {
+            let room_id = appointment.room_id.map(Uuid::from);
+            ComingVisit {
+                has_doctor: available.contains(&appointment.doctor_id.into()),
+                has_room: room_id.is_none_or(|room_id| available.contains(&room_id)),
+                appointment,
+            }
+        };
+        let visits = appointments.into_iter().map(coming).collect();
+        Ok(Page::from_rows(visits, &page, |visit: &ComingVisit| {
+            AppointmentKey::from(&visit.appointment)
+        }))
+    }
 }
 
 impl PgSession {
+    /// The doctors and the rooms of the appointments that can be booked.
+    async fn available_for(
+        &mut self,
+        appointments: &[Appointment],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let visits = appointments.iter();
+        let doctors: Vec<Uuid> = visits.clone().map(|visit| visit.doctor_id.into()).collect();
+        let rooms: Vec<Uuid> = visits
+            .filter_map(|visit| visit.room_id)
+            .map(Uuid::from)
+            .collect();
+        let available = sqlx::query_scalar!(
+            "SELECT user_id AS \"id!\" FROM users
+            WHERE user_id = ANY ($1) AND is_active AND 'doctor' = ANY (roles)
+            UNION ALL
+            SELECT room_id FROM rooms WHERE room_id = ANY ($2) AND is_active",
+            &doctors,
+            &rooms,
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(available.into_iter().collect())
+    }
+
     /// What stood in the way of a booking. When nothing does any more, the booking can be tried
     /// again. Nothing that started earlier than the longest visit and the longest buffer before it
     /// can: that bounds the stretch of the index that is read.

@@ -3,8 +3,8 @@ use async_trait::async_trait;
 use super::{Connection, State, forms, hold, page, stored_before};
 use crate::access::Role;
 use crate::appointments::{
-    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, Parties,
-    PartiesStanding, Standing,
+    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, ComingVisit,
+    ConflictScope, Parties, PartiesStanding, Standing,
 };
 use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow};
 use crate::store::{Rule, StoreError};
@@ -62,6 +62,19 @@ impl State {
     }
 }
 
+impl State {
+    fn coming_visit(&self, visit: &Appointment) -> ComingVisit {
+        let doctor = self.users.get(&visit.doctor_id);
+        let room = visit.room_id.map(|room_id| self.rooms.get(&room_id));
+        ComingVisit {
+            appointment: visit.clone(),
+            has_doctor: doctor
+                .is_some_and(|(user, _)| user.is_active && user.roles.contains(Role::Doctor)),
+            has_room: room.is_none_or(|room| room.is_some_and(|room| room.is_active)),
+        }
+    }
+}
+
 fn standing<Found>(found: Option<Found>, is_available: impl FnOnce(Found) -> bool) -> Standing {
     match found.map(is_available) {
         None => Standing::Unknown,
@@ -113,6 +126,35 @@ impl AppointmentRepository for Connection {
                 standing(state.rooms.get(&room_id), |room| room.is_active)
             }),
         })
+    }
+
+    async fn coming(
+        &mut self,
+        scope: &ConflictScope,
+        now: Instant,
+        request: PageRequest<AppointmentKey>,
+    ) -> Result<Page<ComingVisit, AppointmentKey>, StoreError> {
+        let state = self.read()?;
+        let filter = AppointmentFilter {
+            doctor_id: scope.doctor_id,
+            room_id: scope.room_id,
+            window: scope.window,
+            ..AppointmentFilter::default()
+        };
+        let mut found: Vec<ComingVisit> = state
+            .appointments
+            .values()
+            .filter(|visit| visit.may_conflict(now) && matches(visit, &filter))
+            .map(|visit| state.coming_visit(visit))
+            .collect();
+        let key = |visit: &ComingVisit| AppointmentKey::from(&visit.appointment);
+        found.sort_by_key(|visit| place(key(visit)));
+        Ok(page(
+            found.into_iter(),
+            &request,
+            |visit, after| place(key(visit)) > place(*after),
+            key,
+        ))
     }
 
     async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
