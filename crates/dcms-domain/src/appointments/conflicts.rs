@@ -122,7 +122,7 @@ async fn in_conflict(
     doctors.dedup();
     let timetable = repositories
         .calendar()
-        .timetable(&doctors, first..last)
+        .timetable(&doctors, &(first..last))
         .await?;
     let conflict = |visit: ComingVisit| {
         let obstacles = visit.obstacles(&timetable);
