@@ -15,6 +15,7 @@ mod catalog;
 mod clinic;
 mod error;
 mod grants;
+mod idempotency;
 mod identity;
 mod patients;
 mod schema;

@@ -10,6 +10,7 @@ mod billing;
 mod catalog;
 mod clinic;
 mod forms;
+mod idempotency;
 mod identity;
 mod patients;
 mod search;
@@ -38,7 +39,10 @@ use crate::shared::{
     AppointmentId, AuditId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
     RefundId, RoomId, ServiceId, SessionId, TimeWindow, UserId, Version, Versioned,
 };
-use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
+use crate::store::{
+    AnsweredRequest, IdempotencyKey, IdempotencyRepository, NotReady, Repositories, Rule, Store,
+    StoreError, UnitOfWork,
+};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -98,6 +102,7 @@ struct State {
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
     audit: BTreeMap<AuditId, Arc<AuditEntry>>,
+    answers: BTreeMap<IdempotencyKey, AnsweredRequest>,
 }
 
 impl Default for State {
@@ -131,6 +136,7 @@ impl Default for State {
             payments: BTreeMap::new(),
             refunds: BTreeMap::new(),
             audit: BTreeMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 }
@@ -271,6 +277,9 @@ impl Repositories for Connection {
         self
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }
