@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use dcms_domain::appointments::{
-    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, Parties,
-    PartiesStanding, PlannedService, Standing, Status,
+    Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
+    Parties, PartiesStanding, PlannedService, Standing, Status,
 };
 use dcms_domain::shared::{
     AppointmentId, Instant, Page, PageRequest, PatientId, Quantity, RoomId, TimeSlot, Version,
@@ -148,7 +148,11 @@ impl AppointmentRepository for PgSession {
         })
     }
 
-    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+    async fn book(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError> {
         let (service_ids, quantities) = planned_columns(&appointment.services);
         // See CALENDAR_LOCK for the first and the second part. What ON CONFLICT compares with is
         // the newest state, not that of when the statement began to wait for the lock.
@@ -162,12 +166,20 @@ impl AppointmentRepository for PgSession {
                 )
                 SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM calendar
                 ON CONFLICT DO NOTHING
-                RETURNING appointment_id
+                RETURNING *
             ), planned AS (
                 INSERT INTO appointment_services (appointment_id, position, service_id, qty)
                 SELECT appointment_id, position - 1, service_id, qty
                 FROM booked CROSS JOIN UNNEST($15::uuid[], $16::integer[])
                     WITH ORDINALITY AS line (service_id, qty, position)
+            ), history AS (
+                INSERT INTO appointment_history (
+                    appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
+                    room_id, starts_at, ends_at, status, changed_at
+                )
+                SELECT appointment_id, version, $17, $18, $19, $20, doctor_id, room_id, starts_at,
+                    ends_at, status, updated_at
+                FROM booked
             )
             SELECT EXISTS (SELECT FROM booked) AS \"booked!\"",
             CALENDAR_LOCK,
@@ -186,6 +198,10 @@ impl AppointmentRepository for PgSession {
             appointment.updated_at,
             &service_ids,
             &quantities,
+            change.action.as_str(),
+            Uuid::from(change.user_id),
+            change.impersonator_id.map(Uuid::from),
+            change.reason,
         )
         .fetch_one(self.connection())
         .await
@@ -251,7 +267,11 @@ impl AppointmentRepository for PgSession {
         Ok(())
     }
 
-    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+    async fn update(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError> {
         let (service_ids, quantities) = planned_columns(&appointment.services);
         // Those that claim no slot share the lock too: they write new index entries, which one
         // that claims a slot would wait for. The two statements about what is planned touch
@@ -266,7 +286,7 @@ impl AppointmentRepository for PgSession {
                     updated_at = $13
                 FROM calendar
                 WHERE appointment_id = $2 AND version = $3
-                RETURNING appointment_id
+                RETURNING appointments.*
             ), dropped AS (
                 DELETE FROM appointment_services USING changed
                 WHERE appointment_services.appointment_id = changed.appointment_id
@@ -281,6 +301,14 @@ impl AppointmentRepository for PgSession {
                 FROM appointment_services WHERE appointment_id = $2
                 ON CONFLICT (appointment_id, position)
                 DO UPDATE SET service_id = excluded.service_id, qty = excluded.qty
+            ), history AS (
+                INSERT INTO appointment_history (
+                    appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
+                    room_id, starts_at, ends_at, status, changed_at
+                )
+                SELECT appointment_id, version, $16, $17, $18, $19, doctor_id, room_id, starts_at,
+                    ends_at, status, updated_at
+                FROM changed
             )
             SELECT EXISTS (SELECT FROM changed) AS \"changed!\"",
             CALENDAR_LOCK,
@@ -298,6 +326,10 @@ impl AppointmentRepository for PgSession {
             appointment.updated_at,
             &service_ids,
             &quantities,
+            change.action.as_str(),
+            Uuid::from(change.user_id),
+            change.impersonator_id.map(Uuid::from),
+            change.reason,
         )
         .fetch_one(self.connection())
         .await

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::catalog::ServiceRepository;
@@ -53,6 +53,10 @@ impl Repositories for PgSession {
     }
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::catalog::ServiceRepository;
@@ -93,6 +93,10 @@ impl Repositories for Part {
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self.0.appointments()
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.0.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

@@ -10,7 +10,7 @@ use std::error::Error;
 
 use async_trait::async_trait;
 
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::catalog::ServiceRepository;
@@ -53,6 +53,8 @@ pub trait Repositories: Send {
     fn patients(&mut self) -> &mut dyn PatientRepository;
     /// Appointments.
     fn appointments(&mut self) -> &mut dyn AppointmentRepository;
+    /// What was done to appointments.
+    fn history(&mut self) -> &mut dyn HistoryRepository;
     /// The service catalog.
     fn services(&mut self) -> &mut dyn ServiceRepository;
     /// Invoices and their lines.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{NotReady, Repositories, Store, StoreError, UnitOfWork};
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::catalog::ServiceRepository;
@@ -73,6 +73,10 @@ impl Repositories for RehearsedUnitOfWork {
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self.0.appointments()
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.0.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

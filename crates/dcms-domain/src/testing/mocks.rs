@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::appointments::{AppointmentRepository, MockAppointmentRepository};
+use crate::appointments::{
+    AppointmentRepository, HistoryRepository, MockAppointmentRepository, MockHistoryRepository,
+};
 use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
@@ -96,6 +98,7 @@ impl MockStore {
             clinic: MockClinicRepository::new(),
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
+            history: MockHistoryRepository::new(),
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
@@ -145,6 +148,8 @@ pub struct MockRepositories {
     pub patients: MockPatientRepository,
     /// See [`Repositories::appointments`].
     pub appointments: MockAppointmentRepository,
+    /// See [`Repositories::history`].
+    pub history: MockHistoryRepository,
     /// See [`Repositories::services`].
     pub services: MockServiceRepository,
     /// See [`Repositories::invoices`].
@@ -175,6 +180,9 @@ impl Repositories for MockRepositories {
     }
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         &mut self.appointments
+    }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        &mut self.history
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {
         &mut self.services

@@ -689,6 +689,12 @@ pub(crate) const WRITES: [Write; 46] = [
                     next: None,
                 })
             });
+            ports.history.expect_list().returning(|_, _| {
+                answers.with(Page {
+                    items: Vec::new(),
+                    next: None,
+                })
+            });
         },
         call: |services, with| {
             let id = with.patient.patient_id;
@@ -708,13 +714,19 @@ pub(crate) const WRITES: [Write; 46] = [
             appointments
                 .expect_lock_of_patient()
                 .returning(|_| answers.with(vec![old_visit()]));
-            appointments.expect_update().returning(|_| answers.with(()));
+            appointments
+                .expect_update()
+                .returning(|_, _| answers.with(()));
             ports
                 .patients
                 .expect_delete_contact()
                 .returning(|_| answers.with(()));
             ports
                 .payments
+                .expect_redact()
+                .returning(|_| answers.with(()));
+            ports
+                .history
                 .expect_redact()
                 .returning(|_| answers.with(()));
             ports.audit.expect_redact().returning(|_| answers.with(()));
@@ -835,7 +847,7 @@ pub(crate) const WRITES: [Write; 46] = [
             ports
                 .appointments
                 .expect_book()
-                .returning(|_| answers.with(()));
+                .returning(|_, _| answers.with(()));
         },
         call: |services, with| {
             let mut booking = with.booking.clone();
@@ -866,7 +878,7 @@ pub(crate) const WRITES: [Write; 46] = [
             ports
                 .appointments
                 .expect_update()
-                .returning(|_| answers.with(()));
+                .returning(|_, _| answers.with(()));
         },
         call: |services, with| {
             let changes = AppointmentChanges {
@@ -902,7 +914,7 @@ pub(crate) const WRITES: [Write; 46] = [
             ports
                 .appointments
                 .expect_update()
-                .returning(|_| answers.with(()));
+                .returning(|_, _| answers.with(()));
         },
         call: |services, with| {
             let id = with.visit.appointment_id;

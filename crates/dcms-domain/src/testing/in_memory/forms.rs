@@ -1,7 +1,7 @@
 //! The forms that values have to have: the CHECK constraints of the database.
 
 use super::hold;
-use crate::appointments::{Appointment, MAX_PLANNED_SERVICES, Status};
+use crate::appointments::{Appointment, AppointmentChange, MAX_PLANNED_SERVICES, Status};
 use crate::billing::{Invoice, MAX_INVOICE_LINES, Payment, Refund};
 use crate::catalog::Service;
 use crate::clinic::{ClinicSettings, Room};
@@ -115,6 +115,12 @@ impl Formed for Appointment {
             && self.cancel_reason.is_some() == (self.status == Status::Cancelled)
             && self.services.len() <= MAX_PLANNED_SERVICES
             && versioned(self.version, &[self.created_at, self.updated_at])
+    }
+}
+
+impl Formed for AppointmentChange {
+    fn is_well_formed(&self) -> bool {
+        optional(self.reason.as_ref(), 500)
     }
 }
 

@@ -10,6 +10,7 @@ mod billing;
 mod catalog;
 mod clinic;
 mod forms;
+mod history;
 mod identity;
 mod patients;
 mod search;
@@ -26,7 +27,9 @@ use iso_currency::Currency;
 
 pub use throttle::InMemoryThrottle;
 
-use crate::appointments::{Appointment, AppointmentRepository};
+use crate::appointments::{
+    Appointment, AppointmentRepository, AppointmentVersion, HistoryKey, HistoryRepository, Position,
+};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
 use crate::catalog::{Service, ServiceRepository};
@@ -92,6 +95,7 @@ struct State {
     patients: BTreeMap<PatientId, Patient>,
     contacts: BTreeMap<ContactId, Contact>,
     appointments: BTreeMap<AppointmentId, Appointment>,
+    history: BTreeMap<HistoryKey, (AppointmentVersion, Option<Position>)>,
     services: BTreeMap<ServiceId, Service>,
     invoices: BTreeMap<InvoiceId, Invoice>,
     last_invoice_sequence: i64,
@@ -125,6 +129,7 @@ impl Default for State {
             patients: BTreeMap::new(),
             contacts: BTreeMap::new(),
             appointments: BTreeMap::new(),
+            history: BTreeMap::new(),
             services: BTreeMap::new(),
             invoices: BTreeMap::new(),
             last_invoice_sequence: 0,
@@ -259,6 +264,9 @@ impl Repositories for Connection {
         self
     }
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {
