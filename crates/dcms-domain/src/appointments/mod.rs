@@ -2,12 +2,14 @@
 
 mod audited;
 mod conflicts;
+mod history;
 mod model;
 mod planning;
 mod repository;
 mod service;
 
 pub use conflicts::*;
+pub use history::*;
 pub use model::*;
 pub use repository::*;
 pub use service::*;
