@@ -8,7 +8,8 @@ mod planning;
 mod repository;
 mod service;
 
-pub use conflicts::*;
+pub(crate) use conflicts::conflicts;
+pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
 pub use history::*;
 pub use model::*;
 pub use repository::*;
