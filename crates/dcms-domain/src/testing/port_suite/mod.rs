@@ -25,6 +25,7 @@ mod catalog;
 mod clinic;
 mod contacts;
 mod idempotency;
+mod history;
 mod identity;
 mod invoices;
 mod patients;
@@ -167,6 +168,13 @@ suite! {
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
         visits_come_in_pages;
+    history:
+        every_version_of_a_visit_is_kept
+        a_history_comes_in_pages
+        a_change_is_by_known_users
+        a_change_that_is_refused_leaves_no_trace
+        changes_are_told_in_their_order
+        a_change_is_told_when_it_is_committed;
     catalog:
         a_service_is_stored_and_found
         a_changed_service_is_stored
