@@ -13,6 +13,7 @@ mod conventions;
 mod day;
 mod edge;
 mod hostile;
+mod idempotency;
 mod identity;
 mod invoices;
 mod openapi;

@@ -1,6 +1,7 @@
 //! Visits: booked, moved, and brought through the day.
 
 mod audited;
+mod changed;
 mod conflicts;
 mod history;
 mod model;
@@ -8,6 +9,7 @@ mod planning;
 mod repository;
 mod service;
 
+pub use changed::Changed;
 pub(crate) use conflicts::conflicts;
 pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
 pub use history::*;

@@ -2,9 +2,8 @@ use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page};
 use crate::calendar::{
-    CalendarRepository, Closure, ClosureKey, MINUTES_PER_DAY, Schedule, Stretch, TimeOff,
-    TimeOffKey, Timetable, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during,
-    readings_during,
+    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
+    WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during, readings_during,
 };
 use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
 use crate::store::{Rule, StoreError};
@@ -28,28 +27,9 @@ impl State {
 
 /// Whether no minute of the week belongs to two of the intervals.
 fn are_apart(intervals: &[WeeklyInterval]) -> bool {
-    let minutes_of_week = 7 * u32::from(MINUTES_PER_DAY);
-    let spans: Vec<(u32, u32)> = intervals
-        .iter()
-        .map(|interval| {
-            let midnight = interval.weekday.num_days_from_monday() * u32::from(MINUTES_PER_DAY);
-            let opens = midnight + u32::from(interval.opens_minute);
-            (opens, midnight + u32::from(interval.closes_minute))
-        })
-        .collect();
-    spans.iter().enumerate().all(|(index, (opens, closes))| {
-        let others = spans
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index);
-        others
-            .flat_map(|(_, (from, until))| {
-                [
-                    (*from, *until),
-                    (from + minutes_of_week, until + minutes_of_week),
-                ]
-            })
-            .all(|(from, until)| *closes <= from || until <= *opens)
+    intervals.iter().enumerate().all(|(index, interval)| {
+        let mut earlier = intervals[..index].iter();
+        !earlier.any(|earlier| earlier.overlaps(interval))
     })
 }
 

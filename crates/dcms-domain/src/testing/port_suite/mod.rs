@@ -25,6 +25,7 @@ mod catalog;
 mod clinic;
 mod contacts;
 mod history;
+mod idempotency;
 mod identity;
 mod invoices;
 mod patients;
@@ -70,6 +71,13 @@ suite! {
         a_dropped_unit_of_work_leaves_nothing
         a_unit_of_work_sees_its_own_changes_and_others_do_not
         a_refused_unit_of_work_leaves_nothing;
+    idempotency:
+        an_answer_is_kept_and_found
+        an_answer_takes_the_place_of_an_older_one
+        an_answer_of_the_wrong_form_is_refused
+        claimants_of_a_key_take_turns
+        answers_about_a_patient_are_forgotten
+        old_answers_are_forgotten;
     identity:
         a_user_is_stored_and_found
         a_changed_user_is_stored
