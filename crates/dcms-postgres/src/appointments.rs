@@ -9,6 +9,7 @@ use dcms_domain::shared::{
 use dcms_domain::store::{Rule, StoreError};
 use uuid::Uuid;
 
+use crate::calendar::PLANS_LOCK;
 use crate::error::{known, store_error};
 use crate::session::{PgSession, require_change};
 
@@ -114,8 +115,11 @@ fn planned_columns(services: &[PlannedService]) -> (Vec<Uuid>, Vec<i32>) {
 #[async_trait]
 impl AppointmentRepository for PgSession {
     async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError> {
+        // See PLANS_LOCK for the first part.
         let row = sqlx::query!(
-            "WITH patient AS MATERIALIZED (
+            "WITH plans AS MATERIALIZED (
+                SELECT pg_advisory_xact_lock_shared($4)
+            ), patient AS MATERIALIZED (
                 SELECT archived_at FROM patients WHERE patient_id = $1 FOR SHARE
             ), doctor AS MATERIALIZED (
                 SELECT is_active, roles FROM users WHERE user_id = $2 FOR SHARE
@@ -125,10 +129,12 @@ impl AppointmentRepository for PgSession {
             SELECT
                 (SELECT archived_at IS NULL FROM patient) AS patient,
                 (SELECT is_active AND 'doctor' = ANY (roles) FROM doctor) AS doctor,
-                (SELECT is_active FROM room) AS room",
+                (SELECT is_active FROM room) AS room
+            FROM plans",
             Uuid::from(parties.patient_id),
             Uuid::from(parties.doctor_id),
             parties.room_id.map(Uuid::from),
+            PLANS_LOCK,
         )
         .fetch_one(self.connection())
         .await

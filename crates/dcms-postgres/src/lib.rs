@@ -11,6 +11,7 @@
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod error;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use dcms_domain::appointments::AppointmentRepository;
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
+use dcms_domain::calendar::CalendarRepository;
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
@@ -93,6 +94,10 @@ impl Repositories for Part {
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self.0.appointments()
+    }
+
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self.0.calendar()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

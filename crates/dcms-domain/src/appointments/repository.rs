@@ -11,7 +11,7 @@ use crate::store::StoreError;
 #[async_trait]
 pub trait AppointmentRepository: Send {
     /// Whether all parties of a visit can be booked. They stay as they are until the unit of work
-    /// ends.
+    /// ends, and so do hours, closures and time off: to be called before these are read.
     async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError>;
 
     /// Adds a visit if its slot is free, else refuses with

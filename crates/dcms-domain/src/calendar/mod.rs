@@ -3,9 +3,10 @@
 mod availability;
 mod model;
 mod open_times;
+mod repository;
 mod stretches;
 mod wall_clock;
 
 pub use availability::*;
 pub use model::*;
-pub use stretches::Stretch;
+pub use repository::*;

@@ -31,12 +31,14 @@ pub struct WeeklyPlan {
 }
 
 /// The hours of the clinic or of a doctor.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
+    /// Whose hours they are; the clinic's when nobody is named.
+    pub doctor_id: Option<UserId>,
     /// Earlier ones first. Before the first, hours are unset.
     pub plans: Vec<WeeklyPlan>,
-    /// Counts the changes; nothing when there never was any.
-    pub version: Option<Version>,
+    /// Counts the changes, from 0.
+    pub version: Version,
 }
 
 /// A stretch of wall time: half open, not empty.

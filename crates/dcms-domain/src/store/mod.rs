@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::appointments::AppointmentRepository;
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
+use crate::calendar::CalendarRepository;
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
 use crate::identity::throttle::ThrottleRepository;
@@ -53,6 +54,8 @@ pub trait Repositories: Send {
     fn patients(&mut self) -> &mut dyn PatientRepository;
     /// Appointments.
     fn appointments(&mut self) -> &mut dyn AppointmentRepository;
+    /// Hours, closures and time off.
+    fn calendar(&mut self) -> &mut dyn CalendarRepository;
     /// The service catalog.
     fn services(&mut self) -> &mut dyn ServiceRepository;
     /// Invoices and their lines.
@@ -140,6 +143,8 @@ pub enum Rule {
     AppointmentUnknown,
     /// What refers to a service refers to one that exists.
     ServiceUnknown,
+    /// The hours of a day do not overlap, past midnight and over the end of the week included.
+    HoursOverlap,
     /// What belongs to an invoice belongs to one that exists.
     InvoiceUnknown,
     /// A refund's payment exists and is of the same invoice.

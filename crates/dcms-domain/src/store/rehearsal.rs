@@ -6,6 +6,7 @@ use super::{NotReady, Repositories, Store, StoreError, UnitOfWork};
 use crate::appointments::AppointmentRepository;
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
+use crate::calendar::CalendarRepository;
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
 use crate::identity::throttle::ThrottleRepository;
@@ -73,6 +74,10 @@ impl Repositories for RehearsedUnitOfWork {
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self.0.appointments()
+    }
+
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self.0.calendar()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

@@ -10,6 +10,7 @@ use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
 };
+use crate::calendar::{CalendarRepository, MockCalendarRepository};
 use crate::catalog::{MockServiceRepository, ServiceRepository};
 use crate::clinic::{ClinicRepository, MockClinicRepository};
 use crate::identity::throttle::{MockThrottleRepository, ThrottleRepository};
@@ -96,6 +97,7 @@ impl MockStore {
             clinic: MockClinicRepository::new(),
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
+            calendar: MockCalendarRepository::new(),
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
@@ -145,6 +147,8 @@ pub struct MockRepositories {
     pub patients: MockPatientRepository,
     /// See [`Repositories::appointments`].
     pub appointments: MockAppointmentRepository,
+    /// See [`Repositories::calendar`].
+    pub calendar: MockCalendarRepository,
     /// See [`Repositories::services`].
     pub services: MockServiceRepository,
     /// See [`Repositories::invoices`].
@@ -175,6 +179,9 @@ impl Repositories for MockRepositories {
     }
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         &mut self.appointments
+    }
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        &mut self.calendar
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {
         &mut self.services

@@ -123,8 +123,8 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
     let timetable = search.timetable;
     let minutes = minutes(
         timetable,
-        search.window.start,
-        search.window.end + search.buffer,
+        search.window.from,
+        search.window.to + search.buffer,
     );
     let length = usize::try_from(search.length.num_minutes()).unwrap();
     let buffer = usize::try_from(search.buffer.num_minutes()).unwrap();
@@ -134,7 +134,7 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
     let doctors_free: Vec<Vec<bool>> = (search.doctors.iter())
         .map(|doctor| {
             let is_free = |minute: &Minute| {
-                minute.begins + MINUTE <= search.window.end
+                minute.begins + MINUTE <= search.window.to
                     && !search.bookings.iter().any(|booking| {
                         let is_ours = booking.doctor_id == doctor.doctor_id
                             || search.patient_id == Some(booking.patient_id);
@@ -165,7 +165,7 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
     let mut slots = Vec::new();
     for (start, minute) in minutes.iter().enumerate() {
         let since_midnight = minute.shown.hour() * 60 + minute.shown.minute();
-        let is_wanted = since_midnight % u32::from(search.grid_minutes) == 0
+        let is_wanted = i64::from(since_midnight) % i64::from(search.grid_minutes) == 0
             && search.starts.contains(&minute.begins)
             && search.weekdays.contains(minute.shown.weekday())
             && search.time_of_day.is_none_or(|times| {

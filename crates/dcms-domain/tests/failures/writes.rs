@@ -554,6 +554,8 @@ pub(crate) const WRITES: [Write; 46] = [
             let room = CreateRoom {
                 name: "New".to_owned(),
                 is_active: true,
+                kind: None,
+                position: 0,
             };
             Box::pin(outcome(services.clinic.create_room(&with.actor, room)))
         },
@@ -930,6 +932,9 @@ pub(crate) const WRITES: [Write; 46] = [
                 current_price: Cents::ZERO,
                 default_duration_minutes: None,
                 is_active: true,
+                buffer_minutes: 0,
+                room_kind: None,
+                doctor_ids: Vec::new(),
             };
             Box::pin(outcome(services.catalog.create(&with.actor, service)))
         },

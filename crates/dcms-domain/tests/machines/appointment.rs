@@ -208,6 +208,8 @@ static START: LazyLock<Start> = LazyLock::new(|| {
         let room = dcms_domain::clinic::CreateRoom {
             name: "Room 2".to_owned(),
             is_active: true,
+            kind: None,
+            position: 0,
         };
         let room = clinic
             .services

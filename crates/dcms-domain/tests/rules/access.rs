@@ -229,6 +229,8 @@ fn clinic_questions() -> Questions {
         create_room: |with| clinic.create_room(CreateRoom {
             name: String::new(),
             is_active: true,
+            kind: None,
+            position: 0,
         });
         change_room: |with| clinic.change_room(with.no(), &ANY, RoomChanges::default());
         delete_room: |with| clinic.delete_room(with.no(), &ANY);
@@ -246,6 +248,9 @@ fn catalog_questions() -> Questions {
             current_price: Cents::ZERO,
             default_duration_minutes: None,
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
         });
         change_service: |with| catalog.change(with.no(), &ANY, ServiceChanges::default());
         delete_service: |with| catalog.delete(with.no(), &ANY);

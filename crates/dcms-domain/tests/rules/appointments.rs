@@ -575,6 +575,8 @@ fn a_visit_does_not_move_into_a_taken_room() {
         let second = CreateRoom {
             name: "Room 2".to_owned(),
             is_active: true,
+            kind: None,
+            position: 0,
         };
         let second = clinic
             .services

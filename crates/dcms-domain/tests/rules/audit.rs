@@ -464,6 +464,8 @@ fn whatever_is_done_to_the_clinic_leaves_one_entry() {
         let room = CreateRoom {
             name: "Room 2".to_owned(),
             is_active: false,
+            kind: None,
+            position: 0,
         };
         let room = leaves!(stage, manager, clinic.create_room(room), |room| format!(
             "create room {}\nname: - → Room 2\nis_active: - → false",
@@ -493,6 +495,9 @@ fn whatever_is_done_to_the_catalog_leaves_one_entry() {
             current_price: Cents::new(1_250),
             default_duration_minutes: None,
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
         };
         let service = leaves!(stage, manager, catalog.create(service), |service| format!(
             "create service {}\ncode: - → NEW\nname: - → Something new\n\

@@ -7,6 +7,7 @@
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod forms;
@@ -29,14 +30,16 @@ pub use throttle::InMemoryThrottle;
 use crate::appointments::{Appointment, AppointmentRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
+use crate::calendar::{CalendarRepository, Closure, Schedule, TimeOff};
 use crate::catalog::{Service, ServiceRepository};
 use crate::clinic::{ClinicRepository, ClinicSettings, Room};
 use crate::identity::throttle::ThrottleRepository;
 use crate::identity::{PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository};
 use crate::patients::{Contact, Patient, PatientRepository};
 use crate::shared::{
-    AppointmentId, AuditId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
-    RefundId, RoomId, ServiceId, SessionId, TimeWindow, UserId, Version, Versioned,
+    AppointmentId, AuditId, ClosureId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId,
+    PaymentId, RefundId, RoomId, ServiceId, SessionId, TimeOffId, TimeWindow, UserId, Version,
+    Versioned,
 };
 use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
 
@@ -89,6 +92,11 @@ struct State {
     retired_tokens: Vec<(TokenHash, SessionId)>,
     settings: ClinicSettings,
     rooms: BTreeMap<RoomId, Room>,
+    /// What was changed of doctors: their usual rooms.
+    doctors: BTreeMap<UserId, (Option<RoomId>, Version)>,
+    schedules: BTreeMap<Option<UserId>, Schedule>,
+    closures: BTreeMap<ClosureId, Closure>,
+    time_off: BTreeMap<TimeOffId, TimeOff>,
     patients: BTreeMap<PatientId, Patient>,
     contacts: BTreeMap<ContactId, Contact>,
     appointments: BTreeMap<AppointmentId, Appointment>,
@@ -115,6 +123,9 @@ impl Default for State {
                 email: None,
                 currency: Currency::EUR,
                 default_slot_minutes: 30,
+                slot_grid_minutes: 5,
+                smallest_notice_minutes: 0,
+                largest_notice_days: 730,
                 version: Version::FIRST,
                 updated_at: Utc
                     .with_ymd_and_hms(2026, 1, 1, 0, 0, 0)
@@ -122,6 +133,10 @@ impl Default for State {
                     .expect("the instant exists"),
             },
             rooms: BTreeMap::new(),
+            doctors: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            closures: BTreeMap::new(),
+            time_off: BTreeMap::new(),
             patients: BTreeMap::new(),
             contacts: BTreeMap::new(),
             appointments: BTreeMap::new(),
@@ -259,6 +274,9 @@ impl Repositories for Connection {
         self
     }
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
         self
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {

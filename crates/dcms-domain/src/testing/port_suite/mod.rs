@@ -104,7 +104,8 @@ suite! {
         a_room_of_the_wrong_form_is_refused
         a_room_is_deleted_unless_it_was_booked
         rooms_come_in_pages
-        doctors_are_active_users_with_the_role;
+        doctors_are_active_users_with_the_role
+        a_doctor_is_found_and_changed;
     patients:
         register_numbers_differ
         a_patient_is_stored_and_found
