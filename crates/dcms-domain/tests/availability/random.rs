@@ -3,7 +3,7 @@
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta, Weekday, WeekdaySet};
 use chrono_tz::Tz;
 use dcms_domain::calendar::{
-    Booking, Closure, SlotDoctor, SlotSearch, TimeOfDay, TimeOff, Timetable, WallSpan,
+    Booking, Closure, SlotDoctor, SlotSearch, Stretch, TimeOfDay, TimeOff, Timetable, WallSpan,
     WeeklyInterval, WeeklyPlan, starts_within_notice,
 };
 use dcms_domain::shared::{Instant, PatientId, RoomId, TimeSlot};
@@ -222,7 +222,7 @@ fn bookings(window_start: Instant) -> impl Strategy<Value = Vec<Booking>> {
 
 fn window(day: NaiveDate) -> impl Strategy<Value = Stretch> {
     let midnight = day.and_hms_opt(0, 0, 0).unwrap().and_utc();
-    let length = prop_oneof![4 => 1..=400_i64, 1 => 400..=1600_i64];
+    let length = prop_oneof![9 => 1..=400_i64, 1 => 400..=1600_i64];
     let from = prop_oneof![-900..=1500_i64, (-15..=25_i64).prop_map(|hour| hour * 60)];
     (from, length, odd_seconds(), odd_seconds()).prop_map(move |(from, length, odd, odd_end)| {
         let from = midnight + TimeDelta::minutes(from) + odd;
