@@ -1,10 +1,11 @@
 use std::collections::HashMap;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use chrono::{NaiveDate, NaiveDateTime, Weekday};
 use dcms_domain::calendar::{
-    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
-    WallSpan, WallWindow, WeeklyInterval, WeeklyPlan,
+    CalendarRepository, Closure, ClosureKey, Schedule, TimeOff, TimeOffKey, Timetable, WallSpan,
+    WallWindow, WeeklyInterval, WeeklyPlan, possible_plan_days, possible_readings,
 };
 use dcms_domain::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
 use dcms_domain::store::StoreError;
@@ -224,11 +225,11 @@ impl CalendarRepository for PgSession {
     async fn timetable(
         &mut self,
         doctor_ids: &[UserId],
-        stretch: Stretch,
+        window: Range<Instant>,
     ) -> Result<Timetable, StoreError> {
         let doctor_ids: Vec<Uuid> = doctor_ids.iter().copied().map(Uuid::from).collect();
-        let readings = stretch.readings();
-        let (first_day, last_day) = stretch.plan_days();
+        let readings = possible_readings(&window);
+        let (first_day, last_day) = possible_plan_days(&window);
         let rows = sqlx::query_as!(
             TimetableRow,
             "SELECT time_zone AS \"time_zone?\", NULL::date AS \"valid_from?\",

@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike, TimeDelta, WeekdaySet};
 
+use super::Timetable;
 use super::open_times::OpenTimes;
-use super::stretches::{difference, merged};
+use super::stretches::{Stretch, difference, merged};
 use super::wall_clock::Segment;
-use super::{Stretch, Timetable};
 use crate::shared::{Instant, PatientId, RoomId, TimeSlot, UserId};
 
 const SECONDS_PER_MINUTE: i64 = 60;
@@ -146,13 +146,13 @@ impl<'plans> SlotSearch<'plans> {
 
     /// The starts, as seconds of the epoch, at which a doctor and the patient are free.
     fn starts_of_doctors(&self) -> Vec<impl Iterator<Item = i64> + use<'plans>> {
-        let times = OpenTimes::new(self.timetable, self.window);
+        let times = OpenTimes::new(self.timetable, &self.window);
         let mut taken: HashMap<UserId, Vec<Stretch>> = HashMap::new();
         let mut taken_by_patient = Vec::new();
         for booking in self.bookings {
-            let stretch = Stretch::from(booking.slot);
+            let stretch = booking.slot.starts_at()..booking.slot.ends_at();
             if self.patient_id == Some(booking.patient_id) {
-                taken_by_patient.push(stretch);
+                taken_by_patient.push(stretch.clone());
             }
             taken.entry(booking.doctor_id).or_default().push(stretch);
         }
@@ -176,11 +176,11 @@ impl<'plans> SlotSearch<'plans> {
         let mut runs = Vec::new();
         for segment in segments {
             for stretch in free {
-                let first = (stretch.from)
+                let first = (stretch.start)
                     .max(*self.starts.start())
-                    .max(segment.stretch.from);
-                let last = (stretch.to - self.length).min(*self.starts.end());
-                let end = (last.timestamp() + 1).min(first_second_from(segment.stretch.to));
+                    .max(segment.stretch.start);
+                let last = (stretch.end - self.length).min(*self.starts.end());
+                let end = (last.timestamp() + 1).min(first_second_from(segment.stretch.end));
                 let first = first_second_from(first);
                 if first < end {
                     runs.push((first..end, segment.offset.num_seconds()));
@@ -246,10 +246,8 @@ impl<'plans> FreeRooms<'plans> {
         let mut taken: HashMap<RoomId, Vec<Stretch>> = HashMap::new();
         for booking in search.bookings {
             if let Some(room_id) = booking.room_id {
-                let stretch = Stretch {
-                    from: booking.slot.starts_at(),
-                    to: booking.room_free_at.unwrap_or(booking.slot.ends_at()),
-                };
+                let end = booking.room_free_at.unwrap_or(booking.slot.ends_at());
+                let stretch = booking.slot.starts_at()..end;
                 taken.entry(room_id).or_default().push(stretch);
             }
         }
@@ -279,7 +277,7 @@ impl<'plans> FreeRooms<'plans> {
 
     fn is_free(&self, room_id: RoomId, slot: TimeSlot) -> bool {
         let taken = self.taken.get(&room_id).map_or(&[][..], Vec::as_slice);
-        let next = taken.partition_point(|taken| taken.to <= slot.starts_at());
-        (taken.get(next)).is_none_or(|taken| taken.from >= slot.ends_at() + self.buffer)
+        let next = taken.partition_point(|taken| taken.end <= slot.starts_at());
+        (taken.get(next)).is_none_or(|taken| taken.start >= slot.ends_at() + self.buffer)
     }
 }

@@ -20,6 +20,24 @@ pub struct WeeklyInterval {
     pub closes_minute: u16,
 }
 
+impl WeeklyInterval {
+    /// Whether a minute of the week, of which the first follows the last, belongs to both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        const MINUTES_PER_WEEK: u32 = 7 * MINUTES_PER_DAY as u32;
+        let span = |interval: &Self| {
+            let day = interval.weekday.num_days_from_monday();
+            let midnight = day * u32::from(MINUTES_PER_DAY);
+            let opens = midnight + u32::from(interval.opens_minute);
+            (opens, midnight + u32::from(interval.closes_minute))
+        };
+        let meet = |one: (u32, u32), other: (u32, u32)| one.0 < other.1 && other.0 < one.1;
+        let a_week_later = |(opens, closes)| (opens + MINUTES_PER_WEEK, closes + MINUTES_PER_WEEK);
+        let (this, other) = (span(self), span(other));
+        meet(this, other) || meet(this, a_week_later(other)) || meet(a_week_later(this), other)
+    }
+}
+
 /// Weekly hours that are valid from a day on, until the next plan of the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeeklyPlan {
@@ -39,6 +57,23 @@ pub struct Schedule {
     pub plans: Vec<WeeklyPlan>,
     /// Counts the changes, from 0.
     pub version: Version,
+}
+
+impl Schedule {
+    /// The schedule after one more change: the plan stands in the place of all that begin when it
+    /// does or later.
+    #[must_use]
+    pub(super) fn with(&self, plan: WeeklyPlan) -> Self {
+        let earlier = self.plans.iter();
+        let earlier = earlier.filter(|earlier| earlier.valid_from < plan.valid_from);
+        let mut plans: Vec<WeeklyPlan> = earlier.cloned().collect();
+        plans.push(plan);
+        Self {
+            doctor_id: self.doctor_id,
+            plans,
+            version: self.version.next(),
+        }
+    }
 }
 
 /// A stretch of wall time: half open, not empty.

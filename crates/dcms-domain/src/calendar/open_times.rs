@@ -1,8 +1,8 @@
 use chrono::NaiveDate;
 
-use super::stretches::{difference, intersection, merged};
+use super::stretches::{Stretch, difference, intersection, merged};
 use super::wall_clock::{Segment, WallClock};
-use super::{Obstacle, Stretch, Timetable, WeeklyInterval, WeeklyPlan};
+use super::{Obstacle, Timetable, WeeklyInterval, WeeklyPlan};
 use crate::shared::{TimeSlot, UserId};
 
 /// Shows when one doctor after the other is open to visits, during the same window.
@@ -17,7 +17,7 @@ impl Timetable {
     /// doctor's, less closures and time off. Sorted, and apart from each other. The window has to
     /// lie in years that are [believed](crate::shared::is_sane_instant).
     #[must_use]
-    pub fn open_times(&self, doctor_id: UserId, window: Stretch) -> Vec<Stretch> {
+    pub fn open_times(&self, doctor_id: UserId, window: &Stretch) -> Vec<Stretch> {
         OpenTimes::new(self, window).of(doctor_id)
     }
 
@@ -28,8 +28,8 @@ impl Timetable {
     /// has some of their own.
     #[must_use]
     pub fn obstacles(&self, doctor_id: UserId, slot: TimeSlot) -> Vec<Obstacle> {
-        let slot = Stretch::from(slot);
-        let times = OpenTimes::new(self, slot);
+        let slot = slot.starts_at()..slot.ends_at();
+        let times = OpenTimes::new(self, &slot);
         let slot = [slot];
         let mut obstacles = Vec::new();
         if !difference(&slot, &times.clinic).is_empty() {
@@ -60,7 +60,7 @@ impl Timetable {
 }
 
 impl<'timetable> OpenTimes<'timetable> {
-    pub(super) fn new(timetable: &'timetable Timetable, window: Stretch) -> Self {
+    pub(super) fn new(timetable: &'timetable Timetable, window: &Stretch) -> Self {
         let clock = WallClock::new(timetable.zone, window);
         let clinic = clock.moments_of_hours(|day| hours_on(&timetable.clinic, day));
         Self {

@@ -1,8 +1,10 @@
+use std::ops::Range;
+
 use async_trait::async_trait;
 use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::{Closure, Schedule, TimeOff, Timetable, WallSpan, WeeklyPlan};
-use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, TimeSlot, UserId};
+use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId};
 use crate::store::StoreError;
 
 /// Keeps hours, closures and time off.
@@ -16,7 +18,7 @@ pub trait CalendarRepository: Send {
     async fn timetable(
         &mut self,
         doctor_ids: &[UserId],
-        stretch: Stretch,
+        window: Range<Instant>,
     ) -> Result<Timetable, StoreError>;
 
     /// Keeps visits from being booked and moved until the unit of work ends. To be called before
@@ -71,49 +73,25 @@ pub trait CalendarRepository: Send {
     ) -> Result<Page<TimeOff, TimeOffKey>, StoreError>;
 }
 
-/// A stretch of time: half open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
-    /// The first moment that belongs to it.
-    pub from: Instant,
-    /// The first that no longer belongs to it.
-    pub to: Instant,
-}
-
-impl From<TimeSlot> for Stretch {
-    fn from(slot: TimeSlot) -> Self {
-        Self {
-            from: slot.starts_at(),
-            to: slot.ends_at(),
-        }
+/// What clocks can show in a stretch of time, wherever they are: none is a day off UTC or more.
+#[must_use]
+pub fn possible_readings(window: &Range<Instant>) -> WallSpan {
+    let (from, until) = (window.start.naive_utc(), window.end.naive_utc());
+    let day = TimeDelta::days(1);
+    WallSpan {
+        from: from.checked_sub_signed(day).unwrap_or(from),
+        until: until.checked_add_signed(day).unwrap_or(until),
     }
 }
 
-impl Stretch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.from >= self.to
-    }
-
-    /// What clocks can show meanwhile, wherever they are: none is a day off UTC or more.
-    #[must_use]
-    pub fn readings(&self) -> WallSpan {
-        let (from, until) = (self.from.naive_utc(), self.to.naive_utc());
-        let day = TimeDelta::days(1);
-        WallSpan {
-            from: from.checked_sub_signed(day).unwrap_or(from),
-            until: until.checked_add_signed(day).unwrap_or(until),
-        }
-    }
-
-    /// The first and the last day whose plans can matter: what opened the evening before may still
-    /// be open.
-    #[must_use]
-    pub fn plan_days(&self) -> (NaiveDate, NaiveDate) {
-        let readings = self.readings();
-        let first = readings.from.date();
-        let evening_before = first.checked_sub_days(Days::new(1)).unwrap_or(first);
-        (evening_before, readings.until.date())
-    }
+/// The first and the last day whose plans can matter to a stretch of time: what opened the evening
+/// before may still be open.
+#[must_use]
+pub fn possible_plan_days(window: &Range<Instant>) -> (NaiveDate, NaiveDate) {
+    let readings = possible_readings(window);
+    let first = readings.from.date();
+    let evening_before = first.checked_sub_days(Days::new(1)).unwrap_or(first);
+    (evening_before, readings.until.date())
 }
 
 /// A stretch of wall time to look at: half open, an end that is absent is open.

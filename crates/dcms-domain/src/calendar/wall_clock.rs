@@ -1,8 +1,8 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use super::stretches::merged;
-use super::{MINUTES_PER_DAY, Stretch, WallSpan, WeeklyInterval};
+use super::stretches::{Stretch, merged};
+use super::{MINUTES_PER_DAY, WallSpan, WeeklyInterval};
 use crate::shared::Instant;
 
 /// How far apart the zone is asked for its offset. In the tz database no two changes are less than
@@ -21,19 +21,19 @@ pub(super) struct Segment {
 }
 
 impl WallClock {
-    pub(super) fn new(zone: Tz, window: Stretch) -> Self {
+    pub(super) fn new(zone: Tz, window: &Stretch) -> Self {
         let offset_at = |second: i64| {
             let moment = DateTime::<Utc>::from_timestamp(second, 0).unwrap_or(Instant::MAX_UTC);
             let offset = zone.offset_from_utc_datetime(&moment.naive_utc()).fix();
             TimeDelta::seconds(offset.local_minus_utc().into())
         };
         let mut segments = Vec::new();
-        let mut start = window.from;
+        let mut start = window.start;
         let mut probed = start.timestamp();
         let mut offset = offset_at(probed);
-        while probed < window.to.timestamp() {
+        while probed < window.end.timestamp() {
             let mut next = window
-                .to
+                .end
                 .timestamp()
                 .min(probed.saturating_add(SECONDS_BETWEEN_PROBES));
             if offset_at(next) != offset {
@@ -46,12 +46,9 @@ impl WallClock {
                         next = middle;
                     }
                 }
-                let change = DateTime::from_timestamp(next, 0).unwrap_or(window.to);
+                let change = DateTime::from_timestamp(next, 0).unwrap_or(window.end);
                 segments.push(Segment {
-                    stretch: Stretch {
-                        from: start,
-                        to: change,
-                    },
+                    stretch: start..change,
                     offset,
                 });
                 start = change;
@@ -60,10 +57,7 @@ impl WallClock {
             probed = next;
         }
         segments.push(Segment {
-            stretch: Stretch {
-                from: start,
-                to: window.to,
-            },
+            stretch: start..window.end,
             offset,
         });
         segments.retain(|segment| !segment.stretch.is_empty());
@@ -117,17 +111,14 @@ impl Segment {
     fn moments(&self, span: WallSpan) -> Option<Stretch> {
         let from = (span.from - self.offset).and_utc();
         let until = (span.until - self.offset).and_utc();
-        let stretch = Stretch {
-            from: from.max(self.stretch.from),
-            to: until.min(self.stretch.to),
-        };
+        let stretch = from.max(self.stretch.start)..until.min(self.stretch.end);
         (!stretch.is_empty()).then_some(stretch)
     }
 
     /// The days whose hours can reach into the segment: what opens the day before may still be on.
     fn days(&self) -> impl Iterator<Item = NaiveDate> + use<> {
-        let first = (self.reading(self.stretch.from) - TimeDelta::days(1)).date();
-        let last = self.reading(self.stretch.to).date();
+        let first = (self.reading(self.stretch.start) - TimeDelta::days(1)).date();
+        let last = self.reading(self.stretch.end).date();
         first.iter_days().take_while(move |day| *day <= last)
     }
 }

@@ -142,8 +142,8 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
     let timetable = search.timetable;
     let minutes = minutes(
         timetable,
-        search.window.from,
-        search.window.to + search.buffer,
+        search.window.start,
+        search.window.end + search.buffer,
     );
     let length = usize::try_from(search.length.num_minutes()).unwrap();
     let buffer = usize::try_from(search.buffer.num_minutes()).unwrap();
@@ -153,7 +153,7 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
     let doctors_free: Vec<Vec<bool>> = (search.doctors.iter())
         .map(|doctor| {
             let is_free = |minute: &Minute| {
-                minute.begins + MINUTE <= search.window.to
+                minute.begins + MINUTE <= search.window.end
                     && !search.bookings.iter().any(|booking| {
                         let is_ours = booking.doctor_id == doctor.doctor_id
                             || search.patient_id == Some(booking.patient_id);

@@ -92,7 +92,7 @@ impl Case {
             doctors: &self.doctors,
             rooms: self.rooms.as_deref(),
             patient_id: self.patient_id,
-            window: self.window,
+            window: self.window.clone(),
             starts: starts_within_notice(self.now, self.smallest_notice, self.largest_notice),
             length: self.length,
             buffer: self.buffer,
@@ -226,10 +226,7 @@ fn window(day: NaiveDate) -> impl Strategy<Value = Stretch> {
     let from = prop_oneof![-900..=1500_i64, (-15..=25_i64).prop_map(|hour| hour * 60)];
     (from, length, odd_seconds(), odd_seconds()).prop_map(move |(from, length, odd, odd_end)| {
         let from = midnight + TimeDelta::minutes(from) + odd;
-        Stretch {
-            from,
-            to: from + TimeDelta::minutes(length) + odd_end,
-        }
+        from..from + TimeDelta::minutes(length) + odd_end
     })
 }
 
@@ -266,7 +263,7 @@ fn doctors() -> impl Strategy<Value = Vec<SlotDoctor>> {
 fn case() -> impl Strategy<Value = Case> {
     let place = select(&PLACES[..]).prop_flat_map(|(zone, (year, month, day))| {
         let day = NaiveDate::from_ymd_opt(year, month, day).unwrap();
-        let window = window(day).prop_flat_map(|window| (bookings(window.from), Just(window)));
+        let window = window(day).prop_flat_map(|window| (bookings(window.start), Just(window)));
         (timetable(zone, day), window)
     });
     let minutes = |minutes: std::ops::RangeInclusive<i64>| minutes.prop_map(TimeDelta::minutes);
@@ -297,7 +294,7 @@ fn case() -> impl Strategy<Value = Case> {
             doctors,
             rooms: rooms.map(|rooms| rooms.into_iter().map(id).collect()),
             patient_id,
-            now: window.from + now + odd,
+            now: window.start + now + odd,
             window,
             smallest_notice,
             largest_notice,
@@ -332,7 +329,7 @@ proptest! {
             .collect();
         prop_assert_eq!(search.first_free_slots(), firsts);
 
-        let start = case.window.from.timestamp().div_euclid(60) + after;
+        let start = case.window.start.timestamp().div_euclid(60) + after;
         let start = Instant::from_timestamp(start * 60, 0).unwrap();
         let slot = TimeSlot::new(start, start + case.length).unwrap();
         let (timetable, doctor_id) = (&case.timetable, case.doctors[0].doctor_id);
@@ -341,14 +338,11 @@ proptest! {
         let mut expected = brute_force::obstacles(timetable, doctor_id, slot);
         expected.sort_by_key(|obstacle| format!("{obstacle:?}"));
         prop_assert_eq!(&in_the_way, &expected);
-        let around = Stretch {
-            from: slot.starts_at() - TimeDelta::hours(20),
-            to: slot.ends_at() + TimeDelta::hours(20),
-        };
-        let open = timetable.open_times(doctor_id, around);
+        let around = slot.starts_at() - TimeDelta::hours(20)..slot.ends_at() + TimeDelta::hours(20);
+        let open = timetable.open_times(doctor_id, &around);
         let is_inside = (open.iter())
-            .any(|open| open.from <= slot.starts_at() && slot.ends_at() <= open.to);
+            .any(|open| open.start <= slot.starts_at() && slot.ends_at() <= open.end);
         prop_assert_eq!(is_inside, in_the_way.is_empty());
-        prop_assert!(open.is_sorted_by(|one, next| one.to < next.from));
+        prop_assert!(open.is_sorted_by(|one, next| one.end < next.start));
     }
 }

@@ -1,21 +1,23 @@
+use std::ops::Range;
+
 use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page};
 use crate::calendar::{
-    CalendarRepository, Closure, ClosureKey, MINUTES_PER_DAY, Schedule, Stretch, TimeOff,
-    TimeOffKey, Timetable, WallWindow, WeeklyInterval, WeeklyPlan,
+    CalendarRepository, Closure, ClosureKey, Schedule, TimeOff, TimeOffKey, Timetable, WallWindow,
+    WeeklyInterval, WeeklyPlan, possible_plan_days, possible_readings,
 };
 use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
 use crate::store::{Rule, StoreError};
 
 impl State {
-    /// The plans of a schedule that can matter to the stretch.
-    fn plans_in(&self, doctor_id: Option<UserId>, stretch: Stretch) -> Vec<WeeklyPlan> {
+    /// The plans of a schedule that can matter to the window.
+    fn plans_in(&self, doctor_id: Option<UserId>, window: &Range<Instant>) -> Vec<WeeklyPlan> {
         let plans = self
             .schedules
             .get(&doctor_id)
             .map_or(&[][..], |schedule| &schedule.plans);
-        let (first_day, last_day) = stretch.plan_days();
+        let (first_day, last_day) = possible_plan_days(window);
         let begun = plans.partition_point(|plan| plan.valid_from <= first_day);
         let valid = plans[begun.saturating_sub(1)..].iter();
         valid
@@ -27,28 +29,9 @@ impl State {
 
 /// Whether no minute of the week belongs to two of the intervals.
 fn are_apart(intervals: &[WeeklyInterval]) -> bool {
-    let minutes_of_week = 7 * u32::from(MINUTES_PER_DAY);
-    let spans: Vec<(u32, u32)> = intervals
-        .iter()
-        .map(|interval| {
-            let midnight = interval.weekday.num_days_from_monday() * u32::from(MINUTES_PER_DAY);
-            let opens = midnight + u32::from(interval.opens_minute);
-            (opens, midnight + u32::from(interval.closes_minute))
-        })
-        .collect();
-    spans.iter().enumerate().all(|(index, (opens, closes))| {
-        let others = spans
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index);
-        others
-            .flat_map(|(_, (from, until))| {
-                [
-                    (*from, *until),
-                    (from + minutes_of_week, until + minutes_of_week),
-                ]
-            })
-            .all(|(from, until)| *closes <= from || until <= *opens)
+    intervals.iter().enumerate().all(|(index, interval)| {
+        let mut earlier = intervals[..index].iter();
+        !earlier.any(|earlier| earlier.overlaps(interval))
     })
 }
 
@@ -57,33 +40,33 @@ impl CalendarRepository for Connection {
     async fn timetable(
         &mut self,
         doctor_ids: &[UserId],
-        stretch: Stretch,
+        window: Range<Instant>,
     ) -> Result<Timetable, StoreError> {
         let state = self.read()?;
-        let readings = stretch.readings();
-        let window = WallWindow {
+        let readings = possible_readings(&window);
+        let readings = WallWindow {
             from: Some(readings.from),
             to: Some(readings.until),
         };
         Ok(Timetable {
             zone: state.settings.time_zone,
-            clinic: state.plans_in(None, stretch),
+            clinic: state.plans_in(None, &window),
             doctors: doctor_ids
                 .iter()
-                .map(|doctor_id| (*doctor_id, state.plans_in(Some(*doctor_id), stretch)))
+                .map(|doctor_id| (*doctor_id, state.plans_in(Some(*doctor_id), &window)))
                 .filter(|(_, plans)| !plans.is_empty())
                 .collect(),
             closures: state
                 .closures
                 .values()
-                .filter(|closure| window.overlaps(closure.span))
+                .filter(|closure| readings.overlaps(closure.span))
                 .cloned()
                 .collect(),
             time_off: state
                 .time_off
                 .values()
                 .filter(|time_off| doctor_ids.contains(&time_off.doctor_id))
-                .filter(|time_off| window.overlaps(time_off.span))
+                .filter(|time_off| readings.overlaps(time_off.span))
                 .cloned()
                 .collect(),
         })
