@@ -1,11 +1,10 @@
 use std::collections::HashMap;
-use std::ops::Range;
 
 use async_trait::async_trait;
 use chrono::{NaiveDate, NaiveDateTime, Weekday};
 use dcms_domain::calendar::{
-    CalendarRepository, Closure, ClosureKey, Schedule, TimeOff, TimeOffKey, Timetable, WallSpan,
-    WallWindow, WeeklyInterval, WeeklyPlan, possible_plan_days, possible_readings,
+    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
+    WallSpan, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during, readings_during,
 };
 use dcms_domain::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
 use dcms_domain::store::StoreError;
@@ -225,11 +224,11 @@ impl CalendarRepository for PgSession {
     async fn timetable(
         &mut self,
         doctor_ids: &[UserId],
-        window: Range<Instant>,
+        stretch: &Stretch,
     ) -> Result<Timetable, StoreError> {
         let doctor_ids: Vec<Uuid> = doctor_ids.iter().copied().map(Uuid::from).collect();
-        let readings = possible_readings(&window);
-        let (first_day, last_day) = possible_plan_days(&window);
+        let readings = readings_during(stretch);
+        let (first_day, last_day) = plan_days_during(stretch);
         let rows = sqlx::query_as!(
             TimetableRow,
             "SELECT time_zone AS \"time_zone?\", NULL::date AS \"valid_from?\",

@@ -103,11 +103,12 @@ GRANT USAGE ON SEQUENCE register_numbers TO dcms_app;
 -- Appointments. They are cancelled, never deleted, and stay with their patient.
 GRANT SELECT, INSERT,
     UPDATE (
-        doctor_id, room_id, starts_at, ends_at, status, notes, overbook_reason, cancel_reason,
-        version, updated_at
+        doctor_id, room_id, starts_at, ends_at, room_free_at, status, arrived_at, seated_at,
+        completed_at, notes, overbook_reason, accepted_obstacles, cancel_reason, version, updated_at
     )
     ON appointments TO dcms_app;
-GRANT SELECT, INSERT, UPDATE (service_id, qty), DELETE ON appointment_services TO dcms_app;
+GRANT SELECT, INSERT, UPDATE (service_id, qty, unit_price_cents), DELETE
+    ON appointment_services TO dcms_app;
 
 -- Catalog.
 GRANT SELECT, INSERT,

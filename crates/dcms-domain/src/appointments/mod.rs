@@ -1,10 +1,13 @@
 //! Visits: booked, moved, and brought through the day.
 
 mod audited;
+mod conflicts;
 mod model;
+mod planning;
 mod repository;
 mod service;
 
+pub use conflicts::*;
 pub use model::*;
 pub use repository::*;
 pub use service::*;

@@ -1,7 +1,11 @@
 use async_trait::async_trait;
 
-use super::{Appointment, AppointmentKey, Parties, PartiesStanding, Status};
-use crate::shared::{AppointmentId, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId};
+use super::{
+    Appointment, AppointmentKey, ComingVisit, ConflictScope, Parties, PartiesStanding, Status,
+};
+use crate::shared::{
+    AppointmentId, Instant, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId,
+};
 use crate::store::StoreError;
 
 /// Keeps appointments. Never lets a doctor, a room or a patient be in two places at a time, and
@@ -49,6 +53,15 @@ pub trait AppointmentRepository: Send {
         filter: &AppointmentFilter,
         page: PageRequest<AppointmentKey>,
     ) -> Result<Page<Appointment, AppointmentKey>, StoreError>;
+
+    /// The visits in the scope that [may be in conflict](Appointment::may_conflict), earlier ones
+    /// first.
+    async fn coming(
+        &mut self,
+        scope: &ConflictScope,
+        now: Instant,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<ComingVisit, AppointmentKey>, StoreError>;
 }
 
 /// Which appointments are looked for.

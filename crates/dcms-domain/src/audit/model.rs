@@ -425,6 +425,12 @@ impl From<&str> for AuditValue {
     }
 }
 
+impl From<String> for AuditValue {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl From<&String> for AuditValue {
     fn from(text: &String) -> Self {
         Self::Text(text.clone())

@@ -1,7 +1,9 @@
 use std::collections::HashMap;
+use std::fmt;
 
 use chrono::{NaiveDate, NaiveDateTime, Weekday};
 use chrono_tz::Tz;
+use uuid::Uuid;
 
 use crate::shared::{ClosureId, Instant, TimeOffId, UserId, Version};
 
@@ -147,4 +149,64 @@ pub enum Obstacle {
     DoctorNotAvailable,
     /// The room is inactive.
     RoomNotAvailable,
+}
+
+impl Obstacle {
+    /// The name of its kind, for clients and stores.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::ClinicHours => "clinic_hours",
+            Self::DoctorHours => "doctor_hours",
+            Self::Closure(_) => "closure",
+            Self::TimeOff(_) => "time_off",
+            Self::DoctorNotAvailable => "doctor_not_available",
+            Self::RoomNotAvailable => "room_not_available",
+        }
+    }
+
+    /// Which closure or time off it is.
+    #[must_use]
+    pub fn id(self) -> Option<Uuid> {
+        match self {
+            Self::Closure(closure_id) => Some(closure_id.into()),
+            Self::TimeOff(time_off_id) => Some(time_off_id.into()),
+            Self::ClinicHours
+            | Self::DoctorHours
+            | Self::DoctorNotAvailable
+            | Self::RoomNotAvailable => None,
+        }
+    }
+
+    /// The obstacle that is written so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (kind, id) = match name.split_once(':') {
+            Some((kind, id)) => (kind, Some(id.parse::<Uuid>().ok()?)),
+            None => (name, None),
+        };
+        match (kind, id) {
+            ("closure", Some(id)) => Some(Self::Closure(id.into())),
+            ("time_off", Some(id)) => Some(Self::TimeOff(id.into())),
+            (_, Some(_)) => None,
+            (kind, None) => [
+                Self::ClinicHours,
+                Self::DoctorHours,
+                Self::DoctorNotAvailable,
+                Self::RoomNotAvailable,
+            ]
+            .into_iter()
+            .find(|obstacle| obstacle.kind() == kind),
+        }
+    }
+}
+
+/// How it is stored: its kind, and a colon and the id where it has one.
+impl fmt::Display for Obstacle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id() {
+            Some(id) => write!(formatter, "{}:{id}", self.kind()),
+            None => formatter.write_str(self.kind()),
+        }
+    }
 }

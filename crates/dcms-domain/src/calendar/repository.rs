@@ -1,9 +1,7 @@
-use std::ops::Range;
-
 use async_trait::async_trait;
 use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
 
-use super::{Closure, Schedule, TimeOff, Timetable, WallSpan, WeeklyPlan};
+use super::{Closure, Schedule, Stretch, TimeOff, Timetable, WallSpan, WeeklyPlan};
 use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId};
 use crate::store::StoreError;
 
@@ -18,7 +16,7 @@ pub trait CalendarRepository: Send {
     async fn timetable(
         &mut self,
         doctor_ids: &[UserId],
-        window: Range<Instant>,
+        stretch: &Stretch,
     ) -> Result<Timetable, StoreError>;
 
     /// Keeps visits from being booked and moved until the unit of work ends. To be called before
@@ -73,10 +71,10 @@ pub trait CalendarRepository: Send {
     ) -> Result<Page<TimeOff, TimeOffKey>, StoreError>;
 }
 
-/// What clocks can show in a stretch of time, wherever they are: none is a day off UTC or more.
+/// What clocks can show during a stretch of time, wherever they are: none is a day off UTC or more.
 #[must_use]
-pub fn possible_readings(window: &Range<Instant>) -> WallSpan {
-    let (from, until) = (window.start.naive_utc(), window.end.naive_utc());
+pub fn readings_during(stretch: &Stretch) -> WallSpan {
+    let (from, until) = (stretch.start.naive_utc(), stretch.end.naive_utc());
     let day = TimeDelta::days(1);
     WallSpan {
         from: from.checked_sub_signed(day).unwrap_or(from),
@@ -87,8 +85,8 @@ pub fn possible_readings(window: &Range<Instant>) -> WallSpan {
 /// The first and the last day whose plans can matter to a stretch of time: what opened the evening
 /// before may still be open.
 #[must_use]
-pub fn possible_plan_days(window: &Range<Instant>) -> (NaiveDate, NaiveDate) {
-    let readings = possible_readings(window);
+pub fn plan_days_during(stretch: &Stretch) -> (NaiveDate, NaiveDate) {
+    let readings = readings_during(stretch);
     let first = readings.from.date();
     let evening_before = first.checked_sub_days(Days::new(1)).unwrap_or(first);
     (evening_before, readings.until.date())

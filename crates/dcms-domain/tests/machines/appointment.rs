@@ -247,11 +247,13 @@ fn transition(step: Step) -> Transition {
         },
         Step::Reschedule(_, place) => Transition::Reschedule {
             starts_at: at(place.from),
-            ends_at: at(place.to),
+            ends_at: Some(at(place.to)),
             doctor_id: Some(START.doctors[place.doctor]),
             room_id: place
                 .room
                 .map_or(Change::Clear, |room| Change::Set(START.rooms[room])),
+            overbook_reason: None,
+            reason: None,
         },
         Step::Book(_) | Step::Wait => unreachable!("these are no transitions"),
     }
@@ -270,7 +272,7 @@ impl Booking {
                     doctor_id: START.doctors[place.doctor],
                     room_id: place.room.map(|room| START.rooms[room]),
                     starts_at: at(place.from),
-                    ends_at: at(place.to),
+                    ends_at: Some(at(place.to)),
                     notes: None,
                     services: Vec::new(),
                     overbook_reason: None,

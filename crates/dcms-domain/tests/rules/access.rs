@@ -174,9 +174,11 @@ fn transition(name: &str, with: &Question<'_>) -> Transition {
         },
         _ => Transition::Reschedule {
             starts_at: with.clinic.minutes_from_now(600),
-            ends_at: with.clinic.minutes_from_now(630),
+            ends_at: Some(with.clinic.minutes_from_now(630)),
             doctor_id: None,
             room_id: Change::Keep,
+            overbook_reason: None,
+            reason: None,
         },
     }
 }

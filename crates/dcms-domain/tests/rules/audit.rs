@@ -660,7 +660,7 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
             "create appointment {} of {patient}\npatient_id: - → {patient}\n\
              doctor_id: - → {doctor}\nroom_id: - → {room}\nstarts_at: - → 2026-03-02T10:00:00Z\n\
              ends_at: - → 2026-03-02T10:30:00Z\nstatus: - → scheduled\n\
-             services: - → [{{service_id: {service}, qty: 2}}]\noverbook_reason: - → Pain",
+             services: - → [{{service_id: {service}, qty: 2, unit_price_cents: 8000}}]\noverbook_reason: - → Pain",
             visit.appointment_id
         ));
         let id = visit.appointment_id;
@@ -671,7 +671,7 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
         };
         let expected = format!(
             "change appointment {id} of {patient}\nroom_id: {room} → -\nnotes: - → Be kind\n\
-             services: [{{service_id: {service}, qty: 2}}] → -"
+             services: [{{service_id: {service}, qty: 2, unit_price_cents: 8000}}] → -"
         );
         leaves!(
             stage,
@@ -683,14 +683,16 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
         let other = stage.clinic.other_doctor.user_id;
         let moved = Transition::Reschedule {
             starts_at: visit.slot.starts_at() + TimeDelta::hours(1),
-            ends_at: visit.slot.ends_at() + TimeDelta::hours(1),
+            ends_at: Some(visit.slot.ends_at() + TimeDelta::hours(1)),
             doctor_id: Some(other),
             room_id: Change::Keep,
+            overbook_reason: None,
+            reason: None,
         };
         let expected = format!(
             "reschedule appointment {id} of {patient}\ndoctor_id: {doctor} → {other}\n\
              starts_at: 2026-03-02T10:00:00Z → 2026-03-02T11:00:00Z\n\
-             ends_at: 2026-03-02T10:30:00Z → 2026-03-02T11:30:00Z"
+             ends_at: 2026-03-02T10:30:00Z → 2026-03-02T11:30:00Z\noverbook_reason: Pain → -"
         );
         leaves!(
             stage,
@@ -699,15 +701,22 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
             |_| expected
         );
         for (transition, expected) in [
-            (Transition::Confirm, "confirm scheduled confirmed"),
-            (Transition::Arrive, "arrive confirmed arrived"),
-            (Transition::Start, "start arrived in_chair"),
-            (Transition::Complete, "complete in_chair completed"),
+            (Transition::Confirm, "status: scheduled → confirmed"),
+            (
+                Transition::Arrive,
+                "status: confirmed → arrived\narrived_at: - → 2026-03-02T09:00:00Z",
+            ),
+            (
+                Transition::Start,
+                "status: arrived → in_chair\nseated_at: - → 2026-03-02T09:00:00Z",
+            ),
+            (
+                Transition::Complete,
+                "status: in_chair → completed\ncompleted_at: - → 2026-03-02T09:00:00Z",
+            ),
         ] {
-            let [action, before, after] =
-                <[&str; 3]>::try_from(expected.split(' ').collect::<Vec<_>>()).unwrap();
-            let expected =
-                format!("{action} appointment {id} of {patient}\nstatus: {before} → {after}");
+            let action = transition.action().as_str();
+            let expected = format!("{action} appointment {id} of {patient}\n{expected}");
             leaves!(
                 stage,
                 manager,

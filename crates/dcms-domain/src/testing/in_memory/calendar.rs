@@ -1,23 +1,21 @@
-use std::ops::Range;
-
 use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page};
 use crate::calendar::{
-    CalendarRepository, Closure, ClosureKey, Schedule, TimeOff, TimeOffKey, Timetable, WallWindow,
-    WeeklyInterval, WeeklyPlan, possible_plan_days, possible_readings,
+    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
+    WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during, readings_during,
 };
 use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
 use crate::store::{Rule, StoreError};
 
 impl State {
-    /// The plans of a schedule that can matter to the window.
-    fn plans_in(&self, doctor_id: Option<UserId>, window: &Range<Instant>) -> Vec<WeeklyPlan> {
+    /// The plans of a schedule that can matter to the stretch.
+    fn plans_in(&self, doctor_id: Option<UserId>, stretch: &Stretch) -> Vec<WeeklyPlan> {
         let plans = self
             .schedules
             .get(&doctor_id)
             .map_or(&[][..], |schedule| &schedule.plans);
-        let (first_day, last_day) = possible_plan_days(window);
+        let (first_day, last_day) = plan_days_during(stretch);
         let begun = plans.partition_point(|plan| plan.valid_from <= first_day);
         let valid = plans[begun.saturating_sub(1)..].iter();
         valid
@@ -40,33 +38,33 @@ impl CalendarRepository for Connection {
     async fn timetable(
         &mut self,
         doctor_ids: &[UserId],
-        window: Range<Instant>,
+        stretch: &Stretch,
     ) -> Result<Timetable, StoreError> {
         let state = self.read()?;
-        let readings = possible_readings(&window);
-        let readings = WallWindow {
+        let readings = readings_during(stretch);
+        let window = WallWindow {
             from: Some(readings.from),
             to: Some(readings.until),
         };
         Ok(Timetable {
             zone: state.settings.time_zone,
-            clinic: state.plans_in(None, &window),
+            clinic: state.plans_in(None, stretch),
             doctors: doctor_ids
                 .iter()
-                .map(|doctor_id| (*doctor_id, state.plans_in(Some(*doctor_id), &window)))
+                .map(|doctor_id| (*doctor_id, state.plans_in(Some(*doctor_id), stretch)))
                 .filter(|(_, plans)| !plans.is_empty())
                 .collect(),
             closures: state
                 .closures
                 .values()
-                .filter(|closure| readings.overlaps(closure.span))
+                .filter(|closure| window.overlaps(closure.span))
                 .cloned()
                 .collect(),
             time_off: state
                 .time_off
                 .values()
                 .filter(|time_off| doctor_ids.contains(&time_off.doctor_id))
-                .filter(|time_off| readings.overlaps(time_off.span))
+                .filter(|time_off| window.overlaps(time_off.span))
                 .cloned()
                 .collect(),
         })

@@ -1,5 +1,7 @@
 //! The forms that values have to have: the CHECK constraints of the database.
 
+use chrono::TimeDelta;
+
 use super::hold;
 use crate::appointments::{Appointment, MAX_PLANNED_SERVICES, Status};
 use crate::billing::{Invoice, MAX_INVOICE_LINES, Payment, Refund};
@@ -142,6 +144,11 @@ impl Formed for Contact {
     }
 }
 
+fn times_in_order(times: &[Option<Instant>]) -> bool {
+    let known: Vec<Instant> = times.iter().copied().flatten().collect();
+    known.is_sorted() && known.into_iter().all(is_sane_instant)
+}
+
 impl Formed for Appointment {
     fn is_well_formed(&self) -> bool {
         optional(self.notes.as_ref(), 10_000)
@@ -149,6 +156,12 @@ impl Formed for Appointment {
             && optional(self.cancel_reason.as_ref(), 500)
             && self.cancel_reason.is_some() == (self.status == Status::Cancelled)
             && self.services.len() <= MAX_PLANNED_SERVICES
+            && self
+                .services
+                .iter()
+                .all(|planned| planned.unit_price.is_none_or(price))
+            && (TimeDelta::zero()..=TimeDelta::hours(4)).contains(&self.buffer())
+            && times_in_order(&[self.arrived_at, self.seated_at, self.completed_at])
             && versioned(self.version, &[self.created_at, self.updated_at])
     }
 }

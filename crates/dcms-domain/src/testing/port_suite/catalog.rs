@@ -157,6 +157,7 @@ pub async fn a_service_is_deleted_unless_it_was_used(store: &dyn Store) {
     visit.services.push(PlannedService {
         service_id: planned.service_id,
         quantity: Quantity::ONE,
+        unit_price: Some(Cents::new(8_000)),
     });
     stage.book(&visit).await.must();
     let charged = stage.saved_service("C1", "Charged").await;

@@ -145,6 +145,8 @@ suite! {
         a_visit_is_stored_and_found
         a_doctor_is_in_one_place_at_a_time
         a_room_holds_one_visit_at_a_time
+        a_room_is_taken_until_it_is_clean
+        the_times_of_a_visit_are_in_order
         a_patient_is_in_one_place_at_a_time
         the_first_that_is_taken_is_told
         a_visit_that_does_not_take_place_frees_its_slot
