@@ -73,6 +73,15 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("login_throttles_last_failed_at_sane", Rule::ValueRefused),
     ("login_throttles_blocked_until_sane", Rule::ValueRefused),
 
+    ("idempotency_keys_pkey", Rule::IdentifierTaken),
+    ("idempotency_keys_user_id_fkey", Rule::UserUnknown),
+    ("idempotency_keys_key_form", Rule::ValueRefused),
+    ("idempotency_keys_fingerprint_form", Rule::ValueRefused),
+    ("idempotency_keys_answered_at_sane", Rule::ValueRefused),
+    ("idempotency_keys_status_of_success", Rule::ValueRefused),
+    ("idempotency_keys_location_form", Rule::ValueRefused),
+    ("idempotency_keys_entity_tag_form", Rule::ValueRefused),
+
     ("audit_log_pkey", Rule::IdentifierTaken),
     ("audit_log_at_sane", Rule::ValueRefused),
     ("audit_log_request_id_form", Rule::ValueRefused),

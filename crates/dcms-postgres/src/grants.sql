@@ -139,6 +139,12 @@ GRANT SELECT, INSERT ON refunds TO dcms_app;
 -- Runs as the owner: what people wrote into the books goes only when its patient is nobody.
 GRANT EXECUTE ON FUNCTION redact_money_of(uuid) TO dcms_app;
 
+-- Answers to requests that may come again.
+GRANT SELECT, INSERT,
+    UPDATE (user_id, fingerprint, patient_id, answered_at, status, location, entity_tag, body),
+    DELETE
+    ON idempotency_keys TO dcms_app;
+
 -- The audit log. Rows are added and never changed, nor are the seals on them.
 GRANT SELECT, INSERT ON audit_log TO dcms_app;
 GRANT SELECT, INSERT ON audit_seals TO dcms_app;

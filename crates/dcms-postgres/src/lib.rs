@@ -16,6 +16,7 @@ mod catalog;
 mod clinic;
 mod error;
 mod grants;
+mod idempotency;
 mod identity;
 mod patients;
 mod schema;

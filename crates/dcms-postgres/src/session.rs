@@ -8,7 +8,7 @@ use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
-use dcms_domain::store::{Repositories, StoreError, UnitOfWork};
+use dcms_domain::store::{IdempotencyRepository, Repositories, StoreError, UnitOfWork};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgQueryResult;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -74,6 +74,10 @@ impl Repositories for PgSession {
     }
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }

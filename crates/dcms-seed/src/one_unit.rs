@@ -12,7 +12,9 @@ use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
-use dcms_domain::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use dcms_domain::store::{
+    IdempotencyRepository, NotReady, Repositories, Store, StoreError, UnitOfWork,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A store whose units of work are all parts of one, which [`finish`](Self::finish) commits.
@@ -114,5 +116,9 @@ impl Repositories for Part {
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
         self.0.audit()
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        self.0.idempotency()
     }
 }

@@ -4,6 +4,8 @@
 //! dropping it rolls back. Questions that need no transaction use the same repositories over a
 //! plain connection and do not pay for one.
 
+mod idempotency;
+mod once;
 mod rehearsal;
 
 use std::error::Error;
@@ -21,6 +23,12 @@ use crate::identity::{SessionRepository, UserRepository};
 use crate::patients::PatientRepository;
 use crate::shared::CommonError;
 
+#[cfg(feature = "testing")]
+pub use idempotency::MockIdempotencyRepository;
+pub use idempotency::{
+    ANSWERS_KEPT, AnsweredRequest, IdempotencyKey, IdempotencyRepository, KeptAnswer, KeyedRequest,
+};
+pub(crate) use once::{Once, Progress};
 pub(crate) use rehearsal::Rehearsal;
 
 /// Opens connections and units of work.
@@ -64,6 +72,8 @@ pub trait Repositories: Send {
     fn payments(&mut self) -> &mut dyn PaymentRepository;
     /// The audit log.
     fn audit(&mut self) -> &mut dyn AuditRepository;
+    /// Answers to requests that may come again.
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository;
 }
 
 /// Repositories inside one transaction. Dropped without [`commit`](Self::commit), nothing of it
@@ -181,6 +191,12 @@ impl CarriesStoreError for CommonError {
             Self::Store(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl CarriesStoreError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
     }
 }
 

@@ -18,7 +18,10 @@ use crate::identity::{
     MockSessionRepository, MockUserRepository, SessionRepository, UserRepository,
 };
 use crate::patients::{MockPatientRepository, PatientRepository};
-use crate::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use crate::store::{
+    IdempotencyRepository, MockIdempotencyRepository, NotReady, Repositories, Store, StoreError,
+    UnitOfWork,
+};
 
 type Prepare = dyn Fn(&mut MockRepositories) + Send + Sync;
 type Outcome = dyn Fn() -> Result<(), StoreError> + Send + Sync;
@@ -102,6 +105,7 @@ impl MockStore {
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
             audit: MockAuditRepository::new(),
+            idempotency: MockIdempotencyRepository::new(),
             commit: Arc::clone(&self.commit),
             committed: Arc::clone(&self.committed),
         };
@@ -157,6 +161,8 @@ pub struct MockRepositories {
     pub payments: MockPaymentRepository,
     /// See [`Repositories::audit`].
     pub audit: MockAuditRepository,
+    /// See [`Repositories::idempotency`].
+    pub idempotency: MockIdempotencyRepository,
     commit: Arc<Outcome>,
     committed: Arc<AtomicUsize>,
 }
@@ -194,6 +200,9 @@ impl Repositories for MockRepositories {
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
         &mut self.audit
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        &mut self.idempotency
     }
 }
 

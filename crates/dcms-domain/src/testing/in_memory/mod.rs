@@ -11,6 +11,7 @@ mod calendar;
 mod catalog;
 mod clinic;
 mod forms;
+mod idempotency;
 mod identity;
 mod patients;
 mod search;
@@ -41,7 +42,10 @@ use crate::shared::{
     PaymentId, RefundId, RoomId, ServiceId, SessionId, TimeOffId, TimeWindow, UserId, Version,
     Versioned,
 };
-use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
+use crate::store::{
+    AnsweredRequest, IdempotencyKey, IdempotencyRepository, NotReady, Repositories, Rule, Store,
+    StoreError, UnitOfWork,
+};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -106,6 +110,7 @@ struct State {
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
     audit: BTreeMap<AuditId, Arc<AuditEntry>>,
+    answers: BTreeMap<IdempotencyKey, AnsweredRequest>,
 }
 
 impl Default for State {
@@ -146,6 +151,7 @@ impl Default for State {
             payments: BTreeMap::new(),
             refunds: BTreeMap::new(),
             audit: BTreeMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 }
@@ -289,6 +295,9 @@ impl Repositories for Connection {
         self
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }
