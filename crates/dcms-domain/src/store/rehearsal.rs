@@ -98,7 +98,7 @@ impl<Commit: Send> Repositories for Withheld<Commit> {
     }
 
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
-        self.0.calendar()
+        self.work.calendar()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {
