@@ -1,17 +1,19 @@
 use chrono::{NaiveDate, NaiveTime};
 
 use super::commands::reason_text;
+use super::wall_clock::moments_around;
 use super::{
     ChangeHours, Closure, ClosureKey, CreateClosure, CreateTimeOff, Schedule, TimeOff, TimeOffKey,
-    WallWindow,
+    WallSpan, WallWindow,
 };
 use crate::access::{Actor, Permission};
+use crate::appointments::{Changed, ConflictScope};
 use crate::audit::AuditAction;
 use crate::shared::{
-    ClosureId, CommonError, Expected, Faults, Page, PageRequest, Ports, TimeOffId, UserId,
-    in_version,
+    ClosureId, CommonError, Expected, Faults, Instant, Page, PageRequest, Ports, TimeOffId,
+    TimeWindow, UserId, clinic_day, in_version,
 };
-use crate::store::{Repositories, retry_conflicts};
+use crate::store::{Repositories, StoreError, UnitOfWork, retry_conflicts};
 
 /// Hours, closures and time off. Fails with what any context can fail with.
 pub struct CalendarService {
@@ -74,7 +76,7 @@ impl CalendarService {
         doctor_id: Option<UserId>,
         expected: &Expected,
         command: ChangeHours,
-    ) -> Result<Schedule, CommonError> {
+    ) -> Result<Changed<Schedule>, CommonError> {
         actor.require(Permission::ChangeClinic)?;
         let command = &command;
         retry_conflicts(&*self.ports.store, || async move {
@@ -92,8 +94,18 @@ impl CalendarService {
             work.calendar().replace_plans(&schedule, &plan, now).await?;
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &schedule);
+            let scope = ConflictScope {
+                doctor_id,
+                room_id: None,
+                window: TimeWindow {
+                    from: clinic_day(zone, plan.valid_from).from,
+                    to: None,
+                },
+            };
+            let changed = Changed::with_conflicts(schedule, &mut *work, &scope, now).await?;
             work.commit(&entry).await?;
-            Ok(schedule)
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }
@@ -121,7 +133,7 @@ impl CalendarService {
         &self,
         actor: &Actor,
         command: CreateClosure,
-    ) -> Result<Closure, CommonError> {
+    ) -> Result<Changed<Closure>, CommonError> {
         actor.require(Permission::ChangeClinic)?;
         let mut faults = Faults::new();
         let span = command.span.check(&mut faults);
@@ -140,8 +152,15 @@ impl CalendarService {
             work.calendar().hold_plans().await?;
             work.calendar().insert_closure(closure).await?;
             let entry = self.ports.audit_created(actor, closure);
+            let absence = Absence {
+                doctor_id: None,
+                span: closure.span,
+                now: closure.created_at,
+            };
+            let changed = absence.conflicts(closure.clone(), &mut *work).await?;
             work.commit(&entry).await?;
-            Ok(closure.clone())
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }
@@ -189,7 +208,7 @@ impl CalendarService {
         &self,
         actor: &Actor,
         command: CreateTimeOff,
-    ) -> Result<TimeOff, CommonError> {
+    ) -> Result<Changed<TimeOff>, CommonError> {
         actor.require(Permission::ChangeClinic)?;
         let command = &command;
         retry_conflicts(&*self.ports.store, || async move {
@@ -214,8 +233,15 @@ impl CalendarService {
             };
             work.calendar().insert_time_off(&time_off).await?;
             let entry = self.ports.audit_created(actor, &time_off);
+            let absence = Absence {
+                doctor_id: Some(time_off.doctor_id),
+                span: time_off.span,
+                now: time_off.created_at,
+            };
+            let changed = absence.conflicts(time_off, &mut *work).await?;
             work.commit(&entry).await?;
-            Ok(time_off)
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }
@@ -242,6 +268,35 @@ impl CalendarService {
             Ok(work.commit(&entry).await?)
         })
         .await
+    }
+}
+
+/// A closure or time off that was just written.
+struct Absence {
+    doctor_id: Option<UserId>,
+    span: WallSpan,
+    now: Instant,
+}
+
+impl Absence {
+    async fn conflicts<Thing>(
+        self,
+        thing: Thing,
+        work: &mut dyn UnitOfWork,
+    ) -> Result<Changed<Thing>, StoreError> {
+        let zone = work.clinic().settings().await?.time_zone;
+        let Some(moments) = moments_around(self.span, zone) else {
+            return Ok(Changed::without_conflicts(thing));
+        };
+        let scope = ConflictScope {
+            doctor_id: self.doctor_id,
+            room_id: None,
+            window: TimeWindow {
+                from: Some(moments.start),
+                to: Some(moments.end),
+            },
+        };
+        Changed::with_conflicts(thing, work, &scope, self.now).await
     }
 }
 

@@ -103,6 +103,18 @@ impl WallClock {
     }
 }
 
+/// From the first to the last moment at which a clock of the zone shows a reading of the span;
+/// nothing when none is ever shown.
+pub(super) fn moments_around(span: WallSpan, zone: Tz) -> Option<Stretch> {
+    // No clock is a day off UTC or more.
+    let day = TimeDelta::days(1);
+    let wide = (span.from - day).and_utc()..(span.until + day).and_utc();
+    let moments = WallClock::new(zone, &wide).moments(span);
+    let start = moments.iter().map(|stretch| stretch.start).min()?;
+    let end = moments.iter().map(|stretch| stretch.end).max()?;
+    Some(start..end)
+}
+
 impl Segment {
     fn reading(&self, moment: Instant) -> NaiveDateTime {
         moment.naive_utc() + self.offset

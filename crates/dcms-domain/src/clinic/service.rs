@@ -5,6 +5,7 @@ use super::{
     RoomChanges, RoomKey,
 };
 use crate::access::{Actor, Permission};
+use crate::appointments::{Changed, ConflictScope};
 use crate::audit::AuditAction;
 use crate::shared::{
     Change, CommonError, Expected, FaultCode, Faults, Page, PageRequest, Ports, RoomId, TimeWindow,
@@ -122,7 +123,7 @@ impl ClinicService {
         .await
     }
 
-    /// Changes a room.
+    /// Changes a room. Visits in a room that was deactivated stay there, and are told.
     ///
     /// # Errors
     /// Faults; [`Rule::RoomNameTaken`](crate::store::Rule::RoomNameTaken);
@@ -133,7 +134,7 @@ impl ClinicService {
         room_id: RoomId,
         expected: &Expected,
         changes: RoomChanges,
-    ) -> Result<Room, ClinicError> {
+    ) -> Result<Changed<Room>, ClinicError> {
         actor.require(Permission::ChangeClinic)?;
         let changes = &changes;
         retry_conflicts(&*self.ports.store, || async move {
@@ -145,8 +146,19 @@ impl ClinicService {
             work.clinic().update_room(&room).await?;
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &room);
+            let changed = if before.is_active && !room.is_active {
+                let scope = ConflictScope {
+                    room_id: Some(room_id),
+                    ..ConflictScope::default()
+                };
+                let now = room.updated_at;
+                Changed::with_conflicts(room, &mut *work, &scope, now).await?
+            } else {
+                Changed::without_conflicts(room)
+            };
             work.commit(&entry).await?;
-            Ok(room)
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }

@@ -4,6 +4,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::dto::{ChangeHours, Closure, CreateClosure, CreateTimeOff, DayWindow, Hours, TimeOff};
+use crate::appointments::WithConflicts;
 use crate::extract::{Caller, IfMatch, Path, Query};
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
@@ -11,6 +12,9 @@ use crate::respond::{Answer, created, found, nothing, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
+type ChangedClosure = WithConflicts<Closure>;
+type ChangedHours = WithConflicts<Hours>;
+type ChangedTimeOff = WithConflicts<TimeOff>;
 type ClosureList = List<Closure>;
 type TimeOffList = List<TimeOff>;
 
@@ -45,7 +49,7 @@ async fn read_hours(State(app): State<App>, Caller(actor): Caller) -> Answer {
 #[utoipa::path(
     put, path = "/clinic/hours", tag = "Clinic",
     request_body = ChangeHours,
-    responses((status = 200, description = "The changed hours.", body = Hours)),
+    responses((status = 200, description = "The changed hours, and the visits in conflict with them.", body = ChangedHours)),
     extensions(
         ("x-permission" = json!("change_clinic")),
         ("x-problems" = json!(["version_mismatch"])),
@@ -61,7 +65,7 @@ async fn change_hours(
     let hours = service
         .change_hours(&actor, None, &expected, body.into())
         .await?;
-    found::<_, Hours>(hours)
+    found::<_, ChangedHours>(hours)
 }
 
 /// List closures
@@ -86,11 +90,11 @@ async fn list_closures(
 
 /// Close the clinic for a while
 ///
-/// Visits that are booked stay where they are.
+/// Visits that are booked stay where they are; those in conflict are told.
 #[utoipa::path(
     post, path = "/clinic/closures", tag = "Clinic",
     request_body = CreateClosure,
-    responses((status = 201, description = "The closure was made.", body = Closure)),
+    responses((status = 201, description = "The closure was made.", body = ChangedClosure)),
     extensions(("x-permission" = json!("change_clinic"))),
 )]
 async fn create_closure(
@@ -99,8 +103,8 @@ async fn create_closure(
     Json(body): Json<CreateClosure>,
 ) -> Answer {
     let closure = app.services.calendar.close(&actor, body.into()).await?;
-    let location = format!("{BASE_PATH}/clinic/closures/{}", closure.closure_id);
-    Ok(created(location, None, Closure::from(closure)))
+    let location = format!("{BASE_PATH}/clinic/closures/{}", closure.thing.closure_id);
+    Ok(created(location, None, ChangedClosure::from(closure)))
 }
 
 /// Take a closure back
@@ -144,7 +148,7 @@ async fn read_doctor_hours(
 #[utoipa::path(
     put, path = "/doctors/{doctor_id}/hours", tag = "Clinic",
     request_body = ChangeHours,
-    responses((status = 200, description = "The changed hours.", body = Hours)),
+    responses((status = 200, description = "The changed hours, and the visits in conflict with them.", body = ChangedHours)),
     extensions(
         ("x-permission" = json!("change_clinic")),
         ("x-problems" = json!(["version_mismatch"])),
@@ -161,7 +165,7 @@ async fn change_doctor_hours(
     let hours = service
         .change_hours(&actor, Some(doctor_id.get()), &expected, body.into())
         .await?;
-    found::<_, Hours>(hours)
+    found::<_, ChangedHours>(hours)
 }
 
 /// List a doctor's time off
@@ -189,11 +193,11 @@ async fn list_time_off(
 
 /// Give a doctor time off
 ///
-/// Visits that are booked stay where they are.
+/// Visits that are booked stay where they are; those in conflict are told.
 #[utoipa::path(
     post, path = "/doctors/{doctor_id}/time_off", tag = "Clinic",
     request_body = CreateTimeOff,
-    responses((status = 201, description = "The time off was given.", body = TimeOff)),
+    responses((status = 201, description = "The time off was given.", body = ChangedTimeOff)),
     extensions(("x-permission" = json!("change_clinic"))),
 )]
 async fn create_time_off(
@@ -207,9 +211,9 @@ async fn create_time_off(
     let time_off = service.grant_time_off(&actor, command).await?;
     let location = format!(
         "{BASE_PATH}/doctors/{doctor_id}/time_off/{}",
-        time_off.time_off_id
+        time_off.thing.time_off_id
     );
-    Ok(created(location, None, TimeOff::from(time_off)))
+    Ok(created(location, None, ChangedTimeOff::from(time_off)))
 }
 
 /// Take time off back

@@ -5,6 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::dto::{ChangeClinic, ChangeDoctor, ChangeRoom, Clinic, CreateRoom, Doctor, Room};
+use crate::appointments::WithConflicts;
 use crate::extract::{Caller, IfMatch, Path};
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
@@ -12,6 +13,7 @@ use crate::respond::{Answer, created, found, nothing, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
+type ChangedRoom = WithConflicts<Room>;
 type DoctorList = List<Doctor>;
 type RoomList = List<Room>;
 
@@ -114,10 +116,12 @@ async fn read_room(
 }
 
 /// Change a room
+///
+/// Visits in a room that is deactivated stay there; those that are coming are told.
 #[utoipa::path(
     patch, path = "/rooms/{room_id}", tag = "Clinic",
     request_body = ChangeRoom,
-    responses((status = 200, description = "The changed room.", body = Room)),
+    responses((status = 200, description = "The changed room.", body = ChangedRoom)),
     extensions(
         ("x-permission" = json!("change_clinic")),
         ("x-problems" = json!(["already_exists", "version_mismatch"])),
@@ -134,7 +138,7 @@ async fn change_room(
     let room = service
         .change_room(&actor, room_id.get(), &expected, body.into())
         .await?;
-    found::<_, Room>(room)
+    found::<_, ChangedRoom>(room)
 }
 
 /// Delete a room
