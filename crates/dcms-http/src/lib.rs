@@ -22,6 +22,7 @@ mod docs;
 mod edge;
 mod examples;
 mod extract;
+mod idempotency;
 mod identity;
 mod json;
 mod middleware;

@@ -109,6 +109,11 @@ GRANT SELECT, INSERT,
     ON appointments TO dcms_app;
 GRANT SELECT, INSERT, UPDATE (service_id, qty, unit_price_cents), DELETE
     ON appointment_services TO dcms_app;
+-- Rows are added, and get their positions; what they tell is never changed.
+GRANT SELECT, INSERT, UPDATE (position) ON appointment_history TO dcms_app;
+GRANT USAGE ON SEQUENCE appointment_history_positions TO dcms_app;
+-- Runs as the owner: what people wrote goes only when its patient is nobody.
+GRANT EXECUTE ON FUNCTION redact_history_of(uuid) TO dcms_app;
 
 -- Catalog.
 GRANT SELECT, INSERT,
@@ -138,6 +143,12 @@ GRANT SELECT, INSERT, UPDATE (refunded_cents, version) ON payments TO dcms_app;
 GRANT SELECT, INSERT ON refunds TO dcms_app;
 -- Runs as the owner: what people wrote into the books goes only when its patient is nobody.
 GRANT EXECUTE ON FUNCTION redact_money_of(uuid) TO dcms_app;
+
+-- Answers to requests that may come again.
+GRANT SELECT, INSERT,
+    UPDATE (user_id, fingerprint, patient_id, answered_at, status, location, entity_tag, body),
+    DELETE
+    ON idempotency_keys TO dcms_app;
 
 -- The audit log. Rows are added and never changed, nor are the seals on them.
 GRANT SELECT, INSERT ON audit_log TO dcms_app;

@@ -8,6 +8,7 @@
 //! - `seals` chains the rows of the audit log, and tells whether somebody broke the chain.
 //! - `grants` lets the application's role do what `grants.sql` says, and nothing else.
 
+mod appointment_history;
 mod appointments;
 mod audit;
 mod billing;
@@ -16,6 +17,7 @@ mod catalog;
 mod clinic;
 mod error;
 mod grants;
+mod idempotency;
 mod identity;
 mod patients;
 mod schema;

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::calendar::CalendarRepository;
@@ -8,7 +8,7 @@ use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
-use dcms_domain::store::{Repositories, StoreError, UnitOfWork};
+use dcms_domain::store::{IdempotencyRepository, Repositories, StoreError, UnitOfWork};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgQueryResult;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -61,6 +61,10 @@ impl Repositories for PgSession {
         self
     }
 
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self
+    }
+
     fn services(&mut self) -> &mut dyn ServiceRepository {
         self
     }
@@ -74,6 +78,10 @@ impl Repositories for PgSession {
     }
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::calendar::CalendarRepository;
@@ -12,7 +12,9 @@ use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
-use dcms_domain::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use dcms_domain::store::{
+    IdempotencyRepository, NotReady, Repositories, Store, StoreError, UnitOfWork,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A store whose units of work are all parts of one, which [`finish`](Self::finish) commits.
@@ -100,6 +102,10 @@ impl Repositories for Part {
         self.0.calendar()
     }
 
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.0.history()
+    }
+
     fn services(&mut self) -> &mut dyn ServiceRepository {
         self.0.services()
     }
@@ -114,5 +120,9 @@ impl Repositories for Part {
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
         self.0.audit()
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        self.0.idempotency()
     }
 }

@@ -22,7 +22,7 @@ const CONFIRM_PERIOD: Duration =
 const WRITE_DOWN_PERIOD: Duration = Duration::from_millis(250);
 /// How old a row of the audit log gets before it is sealed, about.
 const SEAL_PERIOD: Duration = Duration::from_secs(10);
-/// How often sessions that are long over are forgotten.
+/// How often what is long over is forgotten.
 const SWEEP_PERIOD: Duration = Duration::from_hours(1);
 /// How long what is under way, and what still waits to be written, may take at the end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -190,6 +190,10 @@ async fn sweep(services: Arc<Services>, mut stop: watch::Receiver<()>) {
         }
         if let Err(error) = services.identity.forget_old_failures().await {
             tell_failure(&error, "failed log-ins of the past were not forgotten");
+        }
+        match services.forget_expired_answers().await {
+            Ok(answers) => tracing::debug!(answers, "forgot answers that expired"),
+            Err(error) => tell_failure(&error, "answers that expired were not forgotten"),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod audited;
 mod changed;
 mod conflicts;
+mod history;
 mod model;
 mod planning;
 mod repository;
@@ -10,6 +11,7 @@ mod service;
 
 pub use changed::Changed;
 pub use conflicts::*;
+pub use history::*;
 pub use model::*;
 pub use repository::*;
 pub use service::*;

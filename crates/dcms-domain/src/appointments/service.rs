@@ -3,8 +3,9 @@ use chrono::TimeDelta;
 use super::model::{end_after, notes_text, overbook_text, time_slot};
 use super::planning::{catalog_entries, planned_services, treatment_length};
 use super::{
-    Appointment, AppointmentChanges, AppointmentError, AppointmentFilter, AppointmentKey,
-    AppointmentQuery, BookAppointment, Parties, ServiceRequest, Status, Transition,
+    Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentFilter,
+    AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment, HistoryAction,
+    HistoryKey, HistoryOf, Parties, ServiceRequest, Status, Transition,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -45,7 +46,9 @@ impl AppointmentService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let appointment = self.decide_booking(&mut *work, command).await?;
-            work.appointments().book(&appointment).await?;
+            let reason = appointment.overbook_reason.as_ref();
+            let change = AppointmentChange::by(actor, HistoryAction::Book, reason);
+            work.appointments().book(&appointment, &change).await?;
             let entry = self.ports.audit_created(actor, &appointment);
             work.commit(&entry).await?;
             Ok(appointment)
@@ -123,6 +126,26 @@ impl AppointmentService {
         Ok(appointment)
     }
 
+    /// What was done to a visit, from its booking on.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is no such visit.
+    pub async fn history(
+        &self,
+        actor: &Actor,
+        appointment_id: AppointmentId,
+        page: PageRequest<HistoryKey>,
+    ) -> Result<Page<AppointmentVersion, HistoryKey>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let appointment = connection.appointments().get(appointment_id).await?;
+        let appointment = appointment.ok_or(CommonError::NotFound)?;
+        let of = HistoryOf::Appointment(appointment_id);
+        let history = connection.history().list(of, page).await?;
+        self.ports.note_read(actor, appointment.subject());
+        Ok(history)
+    }
+
     /// The appointments that match, earlier ones first.
     ///
     /// # Errors
@@ -196,9 +219,10 @@ impl AppointmentService {
             if next.claims_more_than(&current) {
                 work.appointments().hold_calendar().await?;
             }
-            work.appointments().update(&next).await?;
-            let change = AuditAction::Change;
-            let entry = self.ports.audit_changed(actor, change, &current, &next);
+            let change = AppointmentChange::by(actor, HistoryAction::Change, None);
+            work.appointments().update(&next, &change).await?;
+            let action = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, action, &current, &next);
             work.commit(&entry).await?;
             Ok(next)
         })
@@ -244,9 +268,13 @@ impl AppointmentService {
             if claims_more {
                 work.appointments().hold_calendar().await?;
             }
-            work.appointments().update(&next).await?;
-            let action = transition.action().into();
-            let entry = self.ports.audit_changed(actor, action, &current, &next);
+            let action = transition.action();
+            let reason = next.cancel_reason.as_ref();
+            let change = AppointmentChange::by(actor, HistoryAction::Taken(action), reason);
+            work.appointments().update(&next, &change).await?;
+            let entry = self
+                .ports
+                .audit_changed(actor, action.into(), &current, &next);
             work.commit(&entry).await?;
             Ok(next)
         })

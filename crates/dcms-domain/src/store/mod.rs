@@ -4,13 +4,15 @@
 //! dropping it rolls back. Questions that need no transaction use the same repositories over a
 //! plain connection and do not pay for one.
 
+mod idempotency;
+mod once;
 mod rehearsal;
 
 use std::error::Error;
 
 use async_trait::async_trait;
 
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::calendar::CalendarRepository;
@@ -21,6 +23,12 @@ use crate::identity::{SessionRepository, UserRepository};
 use crate::patients::PatientRepository;
 use crate::shared::CommonError;
 
+#[cfg(feature = "testing")]
+pub use idempotency::MockIdempotencyRepository;
+pub use idempotency::{
+    ANSWERS_KEPT, AnsweredRequest, IdempotencyKey, IdempotencyRepository, KeptAnswer, KeyedRequest,
+};
+pub(crate) use once::{Once, Progress};
 pub(crate) use rehearsal::Rehearsal;
 
 /// Opens connections and units of work.
@@ -56,6 +64,8 @@ pub trait Repositories: Send {
     fn appointments(&mut self) -> &mut dyn AppointmentRepository;
     /// Hours, closures and time off.
     fn calendar(&mut self) -> &mut dyn CalendarRepository;
+    /// What was done to appointments.
+    fn history(&mut self) -> &mut dyn HistoryRepository;
     /// The service catalog.
     fn services(&mut self) -> &mut dyn ServiceRepository;
     /// Invoices and their lines.
@@ -64,6 +74,8 @@ pub trait Repositories: Send {
     fn payments(&mut self) -> &mut dyn PaymentRepository;
     /// The audit log.
     fn audit(&mut self) -> &mut dyn AuditRepository;
+    /// Answers to requests that may come again.
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository;
 }
 
 /// Repositories inside one transaction. Dropped without [`commit`](Self::commit), nothing of it
@@ -181,6 +193,12 @@ impl CarriesStoreError for CommonError {
             Self::Store(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl CarriesStoreError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
     }
 }
 

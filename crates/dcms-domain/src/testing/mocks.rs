@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::appointments::{AppointmentRepository, MockAppointmentRepository};
+use crate::appointments::{
+    AppointmentRepository, HistoryRepository, MockAppointmentRepository, MockHistoryRepository,
+};
 use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
@@ -18,7 +20,10 @@ use crate::identity::{
     MockSessionRepository, MockUserRepository, SessionRepository, UserRepository,
 };
 use crate::patients::{MockPatientRepository, PatientRepository};
-use crate::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use crate::store::{
+    IdempotencyRepository, MockIdempotencyRepository, NotReady, Repositories, Store, StoreError,
+    UnitOfWork,
+};
 
 type Prepare = dyn Fn(&mut MockRepositories) + Send + Sync;
 type Outcome = dyn Fn() -> Result<(), StoreError> + Send + Sync;
@@ -98,10 +103,12 @@ impl MockStore {
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
             calendar: MockCalendarRepository::new(),
+            history: MockHistoryRepository::new(),
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
             audit: MockAuditRepository::new(),
+            idempotency: MockIdempotencyRepository::new(),
             commit: Arc::clone(&self.commit),
             committed: Arc::clone(&self.committed),
         };
@@ -149,6 +156,8 @@ pub struct MockRepositories {
     pub appointments: MockAppointmentRepository,
     /// See [`Repositories::calendar`].
     pub calendar: MockCalendarRepository,
+    /// See [`Repositories::history`].
+    pub history: MockHistoryRepository,
     /// See [`Repositories::services`].
     pub services: MockServiceRepository,
     /// See [`Repositories::invoices`].
@@ -157,6 +166,8 @@ pub struct MockRepositories {
     pub payments: MockPaymentRepository,
     /// See [`Repositories::audit`].
     pub audit: MockAuditRepository,
+    /// See [`Repositories::idempotency`].
+    pub idempotency: MockIdempotencyRepository,
     commit: Arc<Outcome>,
     committed: Arc<AtomicUsize>,
 }
@@ -183,6 +194,9 @@ impl Repositories for MockRepositories {
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
         &mut self.calendar
     }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        &mut self.history
+    }
     fn services(&mut self) -> &mut dyn ServiceRepository {
         &mut self.services
     }
@@ -194,6 +208,9 @@ impl Repositories for MockRepositories {
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
         &mut self.audit
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        &mut self.idempotency
     }
 }
 

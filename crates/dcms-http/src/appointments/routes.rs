@@ -1,13 +1,14 @@
 use axum::extract::State;
-use dcms_domain::appointments::{AppointmentKey, Transition};
+use dcms_domain::appointments::{self as model, AppointmentKey, HistoryKey, Transition};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::dto::{
-    Appointment, AppointmentFilter, BookAppointment, CancelAppointment, ChangeAppointment,
-    RescheduleAppointment,
+    Appointment, AppointmentFilter, AppointmentVersion, BookAppointment, CancelAppointment,
+    ChangeAppointment, RescheduleAppointment,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
+use crate::idempotency::KeyedJson;
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
 use crate::respond::{Answer, created, found, ok};
@@ -15,11 +16,13 @@ use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
 type AppointmentList = List<Appointment>;
+type AppointmentVersionList = List<AppointmentVersion>;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_appointments, book_appointment))
         .routes(routes!(read_appointment, change_appointment))
+        .routes(routes!(read_appointment_history))
         .routes(routes!(reschedule_appointment))
         .routes(routes!(confirm_appointment))
         .routes(routes!(arrive_appointment))
@@ -39,24 +42,30 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses((status = 201, description = "The visit is booked.", body = Appointment)),
     extensions(
         ("x-permission" = json!("schedule_appointments")),
-        ("x-problems" = json!(["appointment_overlap"])),
+        ("x-problems" = json!(["appointment_overlap", "idempotency_key_reused"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
 async fn book_appointment(
     State(app): State<App>,
     Caller(actor): Caller,
-    Json(body): Json<BookAppointment>,
+    KeyedJson(body, keyed): KeyedJson<BookAppointment>,
 ) -> Answer {
-    let service = &app.services.appointments;
-    let appointment = service.book(&actor, body.into()).await?;
-    let location = format!("{BASE_PATH}/appointments/{}", appointment.appointment_id);
-    let version = appointment.version;
-    Ok(created(
-        location,
-        Some(version),
-        Appointment::from(appointment),
-    ))
+    let command = model::BookAppointment::from(body);
+    let (actor, command) = (&actor, &command);
+    keyed
+        .answer(app, actor, |app| async move {
+            let service = &app.services.appointments;
+            let appointment = service.book(actor, command.clone()).await?;
+            let location = format!("{BASE_PATH}/appointments/{}", appointment.appointment_id);
+            let version = appointment.version;
+            Ok(created(
+                location,
+                Some(version),
+                Appointment::from(appointment),
+            ))
+        })
+        .await
 }
 
 /// Find visits
@@ -95,6 +104,26 @@ async fn read_appointment(
     found::<_, Appointment>(appointment)
 }
 
+/// Read what was done to a visit
+///
+/// Every version of it, from its booking on: who made it, when and why, and what the visit was since.
+#[utoipa::path(
+    get, path = "/appointments/{appointment_id}/history", tag = "Appointments",
+    params(PageParams),
+    responses((status = 200, description = "A page of versions.", body = AppointmentVersionList)),
+    extensions(("x-permission" = json!("read_appointments"))),
+)]
+async fn read_appointment_history(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+    Paging(page): Paging<HistoryKey>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let page = service.history(&actor, appointment_id.get(), page).await?;
+    Ok(ok(List::of(page, AppointmentVersion::from)))
+}
+
 /// Change a visit's notes, room or planned services
 ///
 /// Time and status change by actions only.
@@ -131,17 +160,27 @@ async fn change_appointment(
     responses((status = 200, description = "The visit after it.", body = Appointment)),
     extensions(
         ("x-permission" = json!("schedule_appointments")),
-        ("x-problems" = json!(["invalid_transition", "appointment_overlap", "version_mismatch"])),
+        ("x-problems" = json!([
+            "invalid_transition", "appointment_overlap", "version_mismatch",
+            "idempotency_key_reused"
+        ])),
     ),
 )]
 async fn reschedule_appointment(
-    state: State<App>,
+    State(app): State<App>,
     caller: Caller,
     path: Path<1>,
     if_match: IfMatch,
-    Json(body): Json<RescheduleAppointment>,
+    KeyedJson(body, keyed): KeyedJson<RescheduleAppointment>,
 ) -> Answer {
-    act(state, caller, path, if_match, body.into()).await
+    let transition = Transition::from(body);
+    let actor = caller.0.clone();
+    keyed
+        .answer(app, &actor, |app| {
+            let (caller, path, if_match) = (caller.clone(), path.clone(), if_match.clone());
+            act(State(app), caller, path, if_match, transition.clone())
+        })
+        .await
 }
 
 /// Note that the patient said that they will come

@@ -11,6 +11,8 @@ mod calendar;
 mod catalog;
 mod clinic;
 mod forms;
+mod history;
+mod idempotency;
 mod identity;
 mod patients;
 mod search;
@@ -27,7 +29,9 @@ use iso_currency::Currency;
 
 pub use throttle::InMemoryThrottle;
 
-use crate::appointments::{Appointment, AppointmentRepository};
+use crate::appointments::{
+    Appointment, AppointmentRepository, AppointmentVersion, HistoryKey, HistoryRepository, Position,
+};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
 use crate::calendar::{CalendarRepository, Closure, Schedule, TimeOff};
@@ -41,7 +45,10 @@ use crate::shared::{
     PaymentId, RefundId, RoomId, ServiceId, SessionId, TimeOffId, TimeWindow, UserId, Version,
     Versioned,
 };
-use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
+use crate::store::{
+    AnsweredRequest, IdempotencyKey, IdempotencyRepository, NotReady, Repositories, Rule, Store,
+    StoreError, UnitOfWork,
+};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -100,12 +107,14 @@ struct State {
     patients: BTreeMap<PatientId, Patient>,
     contacts: BTreeMap<ContactId, Contact>,
     appointments: BTreeMap<AppointmentId, Appointment>,
+    history: BTreeMap<HistoryKey, (AppointmentVersion, Option<Position>)>,
     services: BTreeMap<ServiceId, Service>,
     invoices: BTreeMap<InvoiceId, Invoice>,
     last_invoice_sequence: i64,
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
     audit: BTreeMap<AuditId, Arc<AuditEntry>>,
+    answers: BTreeMap<IdempotencyKey, AnsweredRequest>,
 }
 
 impl Default for State {
@@ -140,12 +149,14 @@ impl Default for State {
             patients: BTreeMap::new(),
             contacts: BTreeMap::new(),
             appointments: BTreeMap::new(),
+            history: BTreeMap::new(),
             services: BTreeMap::new(),
             invoices: BTreeMap::new(),
             last_invoice_sequence: 0,
             payments: BTreeMap::new(),
             refunds: BTreeMap::new(),
             audit: BTreeMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 }
@@ -279,6 +290,9 @@ impl Repositories for Connection {
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
         self
     }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self
+    }
     fn services(&mut self) -> &mut dyn ServiceRepository {
         self
     }
@@ -289,6 +303,9 @@ impl Repositories for Connection {
         self
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }

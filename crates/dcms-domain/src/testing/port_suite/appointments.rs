@@ -1,11 +1,12 @@
 use super::stage::{
-    Must, Stage, all_at_once, all_of, assert_conflict, assert_violates, changed, let_others_go_on,
-    page_of, password,
+    Must, Stage, all_at_once, all_of, assert_conflict, assert_violates, by_their_doctor, changed,
+    let_others_go_on, page_of, password,
 };
 use crate::access::Role;
 use crate::appointments::Standing::{Available, NotAvailable, Unknown};
 use crate::appointments::{
-    Appointment, AppointmentFilter, Parties, PartiesStanding, PlannedService, Status,
+    Action, Appointment, AppointmentFilter, HistoryAction, Parties, PartiesStanding,
+    PlannedService, Status,
 };
 use crate::calendar::Obstacle;
 use crate::identity::User;
@@ -30,10 +31,11 @@ async fn people(stage: &Stage<'_>) -> People {
 }
 
 async fn update(stage: &Stage<'_>, visit: &Appointment) -> Result<(), StoreError> {
+    let change = by_their_doctor(visit, HistoryAction::Change);
     stage
         .write(async |work| {
             work.appointments().hold_calendar().await?;
-            work.appointments().update(visit).await
+            work.appointments().update(visit, &change).await
         })
         .await
 }
@@ -519,11 +521,12 @@ pub async fn one_of_many_gets_a_slot(store: &dyn Store) {
         visits.push(stage.visit(&patient, &people.first_doctor, stage.slot(0, 30)));
     }
     let book = async |visit: &Appointment| {
+        let booked = by_their_doctor(visit, HistoryAction::Book);
         stage
             .take_turns(async || {
                 stage
                     .write(async |work| {
-                        work.appointments().book(visit).await?;
+                        work.appointments().book(visit, &booked).await?;
                         let_others_go_on().await;
                         Ok(())
                     })
@@ -557,13 +560,14 @@ pub async fn one_of_two_who_move_gets_a_slot(store: &dyn Store) {
     stage.book(&second).await.must();
     let move_there = async |visit: &Appointment| {
         let moved = next(visit, |visit| move_to(visit, stage.slot(60, 90)));
+        let change = by_their_doctor(visit, HistoryAction::Taken(Action::Reschedule));
         stage
             .take_turns(async || {
                 stage
                     .write(async |work| {
                         work.appointments().hold_calendar().await?;
                         let_others_go_on().await;
-                        work.appointments().update(&moved).await
+                        work.appointments().update(&moved, &change).await
                     })
                     .await
             })
