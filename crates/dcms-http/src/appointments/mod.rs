@@ -4,6 +4,6 @@ mod conflicts;
 mod dto;
 mod routes;
 
-pub(crate) use conflicts::WithConflicts;
+pub(crate) use conflicts::{Obstacle, WithConflicts};
 pub(crate) use dto::{Appointment, AppointmentVersion};
 pub(crate) use routes::routes;

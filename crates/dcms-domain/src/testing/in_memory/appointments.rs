@@ -125,6 +125,9 @@ impl AppointmentRepository for Connection {
             room: parties.room_id.map_or(Standing::Available, |room_id| {
                 standing(state.rooms.get(&room_id), |room| room.is_active)
             }),
+            room_kind: parties
+                .room_id
+                .and_then(|room_id| state.rooms.get(&room_id)?.kind.clone()),
         })
     }
 
