@@ -6,6 +6,7 @@ use crate::access::Actor;
 use crate::appointments::AppointmentService;
 use crate::audit::{AuditService, Entity, Subject};
 use crate::billing::BillingService;
+use crate::calendar::CalendarService;
 use crate::catalog::CatalogService;
 use crate::clinic::ClinicService;
 use crate::identity::{IdentityService, IdentitySettings, PasswordHasher, TokenSource};
@@ -26,6 +27,8 @@ pub struct Services {
     pub patients: PatientService,
     /// Visits.
     pub appointments: AppointmentService,
+    /// Hours, closures and time off.
+    pub calendar: CalendarService,
     /// The service catalog.
     pub catalog: CatalogService,
     /// Invoices, payments and refunds.
@@ -196,6 +199,7 @@ impl Services {
             clinic: ClinicService::new(ports.clone()),
             patients: PatientService::new(ports.clone()),
             appointments: AppointmentService::new(ports.clone()),
+            calendar: CalendarService::new(ports.clone()),
             catalog: CatalogService::new(ports.clone()),
             billing: BillingService::new(ports.clone()),
             audit: AuditService::new(ports),

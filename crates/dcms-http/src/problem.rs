@@ -531,6 +531,11 @@ impl From<Rule> for Problem {
             Rule::PaidBeyondTotal => Self::of(Code::InvoiceNotPayable),
             Rule::RefundBeyondPayment => Self::of(Code::RefundExceedsPayment),
             Rule::PatientAnonymized => Self::invalid_transition("anonymized", Vec::new()),
+            Rule::HoursOverlap => Self::invalid_field(
+                "/intervals",
+                FaultCode::Conflicting.as_str(),
+                "must not overlap each other",
+            ),
             Rule::ValueRefused => Self::invalid_field(
                 "",
                 FaultCode::OutOfRange.as_str(),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use dcms_domain::access::Role as RoleModel;
-use dcms_domain::appointments::Status;
+use dcms_domain::appointments::{HistoryAction as HistoryActionModel, Status};
 use dcms_domain::audit::{AuditAction as AuditActionModel, Entity as EntityModel};
 use dcms_domain::billing::{InvoiceStatus as InvoiceStatusModel, PaymentMethod as MethodModel};
 use dcms_domain::patients::{ContactType as ContactTypeModel, Gender as GenderModel};
@@ -208,6 +208,53 @@ impl PartialSchema for Bound {
 
 impl ToSchema for Bound {}
 
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weekday(pub(crate) chrono::Weekday);
+
+/// The days of the week, as they are called on the wire.
+const WEEKDAYS: [(chrono::Weekday, &str); 7] = [
+    (chrono::Weekday::Mon, "monday"),
+    (chrono::Weekday::Tue, "tuesday"),
+    (chrono::Weekday::Wed, "wednesday"),
+    (chrono::Weekday::Thu, "thursday"),
+    (chrono::Weekday::Fri, "friday"),
+    (chrono::Weekday::Sat, "saturday"),
+    (chrono::Weekday::Sun, "sunday"),
+];
+
+impl Serialize for Weekday {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (_, name) = WEEKDAYS[self.0.num_days_from_monday() as usize];
+        serializer.serialize_str(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Weekday {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(
+            deserializer,
+            "a day of the week: monday to sunday",
+            |text| {
+                let named = WEEKDAYS.into_iter().find(|(_, name)| *name == text);
+                named.map(|(weekday, _)| Self(weekday))
+            },
+        )
+    }
+}
+
+impl PartialSchema for Weekday {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A day of the week."))
+            .enum_values(Some(WEEKDAYS.map(|(_, name)| name)))
+            .into()
+    }
+}
+
+impl ToSchema for Weekday {}
+
 /// A field of a merge patch: absent leaves, null clears, a value sets.
 #[derive(Debug)]
 pub(crate) struct Patch<Value>(pub(crate) Change<Value>);
@@ -344,6 +391,8 @@ names! {
     AuditAction(AuditActionModel), "an action of the audit log";
     /// What it was done to.
     AuditEntity(EntityModel), "an entity of the audit log";
+    /// What was done to a visit.
+    HistoryAction(HistoryActionModel), "what was done to a visit";
     /// How money came in.
     PaymentMethod(MethodModel), "a method of payment: cash, card, bank_transfer, insurance or other";
 }

@@ -8,9 +8,11 @@
 //! - `seals` chains the rows of the audit log, and tells whether somebody broke the chain.
 //! - `grants` lets the application's role do what `grants.sql` says, and nothing else.
 
+mod appointment_history;
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod error;

@@ -1,7 +1,8 @@
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
+use dcms_domain::calendar::CalendarRepository;
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
@@ -53,6 +54,14 @@ impl Repositories for PgSession {
     }
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
 

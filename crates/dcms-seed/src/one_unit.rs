@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
+use dcms_domain::calendar::CalendarRepository;
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
@@ -95,6 +96,14 @@ impl Repositories for Part {
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self.0.appointments()
+    }
+
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self.0.calendar()
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.0.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

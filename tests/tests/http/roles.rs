@@ -111,6 +111,7 @@ pub(crate) const ROUTES: &[Route] = routes! {
            r#"{"patient_id": "{patient}", "doctor_id": "{doctor}", "starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#
                                                                                                   201
     GET    "/appointments/{scheduled}" ""                                                         200
+    GET    "/appointments/{scheduled}/history" ""                                                 200
     PATCH  "/appointments/{scheduled}" r#"{"notes": "Bring X-rays"}"#                             200
     POST   "/appointments/{scheduled}/reschedule"
            r#"{"starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#                              200

@@ -1,17 +1,20 @@
-use super::model::{notes_text, planned_services, time_slot};
+use chrono::TimeDelta;
+
+use super::model::{end_after, notes_text, overbook_text, time_slot};
+use super::planning::{catalog_entries, planned_services, treatment_length};
 use super::{
-    Appointment, AppointmentChanges, AppointmentError, AppointmentFilter, AppointmentKey,
-    AppointmentQuery, BookAppointment, Parties, PlannedService, Status, Transition,
+    Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentFilter,
+    AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment, HistoryAction,
+    HistoryKey, HistoryOf, Parties, ServiceRequest, Status, Transition,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
-use crate::catalog::available_service;
 use crate::clinic::resolve_window;
 use crate::shared::{
     AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
-    Version, in_version, single_line_text,
+    Version, in_version,
 };
-use crate::store::{Repositories, StoreError, retry_conflicts};
+use crate::store::{Repositories, retry_conflicts};
 
 /// Visits: booked, moved, and brought through the day.
 pub struct AppointmentService {
@@ -43,7 +46,9 @@ impl AppointmentService {
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             let appointment = self.decide_booking(&mut *work, command).await?;
-            work.appointments().book(&appointment).await?;
+            let reason = appointment.overbook_reason.as_ref();
+            let change = AppointmentChange::by(actor, HistoryAction::Book, reason);
+            work.appointments().book(&appointment, &change).await?;
             let entry = self.ports.audit_created(actor, &appointment);
             work.commit(&entry).await?;
             Ok(appointment)
@@ -57,16 +62,18 @@ impl AppointmentService {
         command: &BookAppointment,
     ) -> Result<Appointment, AppointmentError> {
         let mut faults = Faults::new();
-        let slot = time_slot(command.starts_at, command.ends_at, &mut faults);
+        let catalog = catalog_entries(work, ids_of(&command.services)).await?;
+        let services = planned_services(&command.services, &[], &catalog, &mut faults);
+        let ends_at = command.ends_at.unwrap_or_else(|| {
+            let length = treatment_length(&services, &catalog).unwrap_or(TimeDelta::minutes(30));
+            end_after(command.starts_at, length)
+        });
+        let slot = time_slot(command.starts_at, ends_at, &mut faults);
         let notes = command
             .notes
             .as_deref()
             .map(|notes| notes_text(notes, &mut faults));
-        let overbook_reason = command
-            .overbook_reason
-            .as_deref()
-            .map(|reason| single_line_text(reason, 500, "/overbook_reason", &mut faults));
-        let services = planned_services(&command.services, &mut faults);
+        let overbook_reason = overbook_text(command.overbook_reason.as_deref(), &mut faults);
         let parties = Parties {
             patient_id: command.patient_id,
             doctor_id: command.doctor_id,
@@ -76,7 +83,6 @@ impl AppointmentService {
             .standing(parties)
             .await?
             .check(&mut faults);
-        check_services_available(work, &services, &mut faults).await?;
         let Some(slot) = slot.filter(|_| faults.is_empty()) else {
             return Err(faults.into());
         };
@@ -87,10 +93,15 @@ impl AppointmentService {
             doctor_id: command.doctor_id,
             room_id: command.room_id,
             slot,
+            room_free_at: slot.ends_at(),
             status: Status::Scheduled,
+            arrived_at: None,
+            seated_at: None,
+            completed_at: None,
             notes,
             services,
             overbook_reason,
+            accepted_obstacles: Vec::new(),
             cancel_reason: None,
             version: Version::FIRST,
             created_at: now,
@@ -113,6 +124,26 @@ impl AppointmentService {
         let appointment = appointment.ok_or(CommonError::NotFound)?;
         self.ports.note_read(actor, appointment.subject());
         Ok(appointment)
+    }
+
+    /// What was done to a visit, from its booking on.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is no such visit.
+    pub async fn history(
+        &self,
+        actor: &Actor,
+        appointment_id: AppointmentId,
+        page: PageRequest<HistoryKey>,
+    ) -> Result<Page<AppointmentVersion, HistoryKey>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let appointment = connection.appointments().get(appointment_id).await?;
+        let appointment = appointment.ok_or(CommonError::NotFound)?;
+        let of = HistoryOf::Appointment(appointment_id);
+        let history = connection.history().list(of, page).await?;
+        self.ports.note_read(actor, appointment.subject());
+        Ok(history)
     }
 
     /// The appointments that match, earlier ones first.
@@ -171,8 +202,9 @@ impl AppointmentService {
                 Change::Keep => {}
                 Change::Clear => next.services.clear(),
                 Change::Set(requests) => {
-                    next.services = planned_services(requests, &mut faults);
-                    check_services_available(&mut *work, &next.services, &mut faults).await?;
+                    let catalog = catalog_entries(&mut *work, ids_of(requests)).await?;
+                    next.services =
+                        planned_services(requests, &current.services, &catalog, &mut faults);
                 }
             }
             if next.room_id != current.room_id {
@@ -187,9 +219,10 @@ impl AppointmentService {
             if next.claims_more_than(&current) {
                 work.appointments().hold_calendar().await?;
             }
-            work.appointments().update(&next).await?;
-            let change = AuditAction::Change;
-            let entry = self.ports.audit_changed(actor, change, &current, &next);
+            let change = AppointmentChange::by(actor, HistoryAction::Change, None);
+            work.appointments().update(&next, &change).await?;
+            let action = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, action, &current, &next);
             work.commit(&entry).await?;
             Ok(next)
         })
@@ -235,9 +268,13 @@ impl AppointmentService {
             if claims_more {
                 work.appointments().hold_calendar().await?;
             }
-            work.appointments().update(&next).await?;
-            let action = transition.action().into();
-            let entry = self.ports.audit_changed(actor, action, &current, &next);
+            let action = transition.action();
+            let reason = next.cancel_reason.as_ref();
+            let change = AppointmentChange::by(actor, HistoryAction::Taken(action), reason);
+            work.appointments().update(&next, &change).await?;
+            let entry = self
+                .ports
+                .audit_changed(actor, action.into(), &current, &next);
             work.commit(&entry).await?;
             Ok(next)
         })
@@ -253,24 +290,6 @@ const fn parties_of(appointment: &Appointment) -> Parties {
     }
 }
 
-/// Notes planned services that do not exist or are not offered any more.
-async fn check_services_available(
-    work: &mut dyn Repositories,
-    planned: &[PlannedService],
-    faults: &mut Faults,
-) -> Result<(), StoreError> {
-    if planned.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<ServiceId> = planned.iter().map(|service| service.service_id).collect();
-    let known = work.services().get_many(&ids).await?;
-    for (index, id) in ids.iter().enumerate() {
-        available_service(
-            &known,
-            *id,
-            &format!("/services/{index}/service_id"),
-            faults,
-        );
-    }
-    Ok(())
+fn ids_of(requests: &[ServiceRequest]) -> Vec<ServiceId> {
+    requests.iter().map(|request| request.service_id).collect()
 }

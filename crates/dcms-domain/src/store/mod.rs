@@ -12,9 +12,10 @@ use std::error::Error;
 
 use async_trait::async_trait;
 
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
+use crate::calendar::CalendarRepository;
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
 use crate::identity::throttle::ThrottleRepository;
@@ -61,6 +62,10 @@ pub trait Repositories: Send {
     fn patients(&mut self) -> &mut dyn PatientRepository;
     /// Appointments.
     fn appointments(&mut self) -> &mut dyn AppointmentRepository;
+    /// Hours, closures and time off.
+    fn calendar(&mut self) -> &mut dyn CalendarRepository;
+    /// What was done to appointments.
+    fn history(&mut self) -> &mut dyn HistoryRepository;
     /// The service catalog.
     fn services(&mut self) -> &mut dyn ServiceRepository;
     /// Invoices and their lines.
@@ -150,6 +155,8 @@ pub enum Rule {
     AppointmentUnknown,
     /// What refers to a service refers to one that exists.
     ServiceUnknown,
+    /// The hours of a day do not overlap, past midnight and over the end of the week included.
+    HoursOverlap,
     /// What belongs to an invoice belongs to one that exists.
     InvoiceUnknown,
     /// A refund's payment exists and is of the same invoice.

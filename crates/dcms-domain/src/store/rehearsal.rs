@@ -3,9 +3,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{IdempotencyRepository, NotReady, Repositories, Store, StoreError, UnitOfWork};
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
+use crate::calendar::CalendarRepository;
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
 use crate::identity::throttle::ThrottleRepository;
@@ -94,6 +95,14 @@ impl<Commit: Send> Repositories for Withheld<Commit> {
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self.work.appointments()
+    }
+
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self.work.calendar()
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.work.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

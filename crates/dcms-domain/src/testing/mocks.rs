@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::appointments::{AppointmentRepository, MockAppointmentRepository};
+use crate::appointments::{
+    AppointmentRepository, HistoryRepository, MockAppointmentRepository, MockHistoryRepository,
+};
 use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
 };
+use crate::calendar::{CalendarRepository, MockCalendarRepository};
 use crate::catalog::{MockServiceRepository, ServiceRepository};
 use crate::clinic::{ClinicRepository, MockClinicRepository};
 use crate::identity::throttle::{MockThrottleRepository, ThrottleRepository};
@@ -99,6 +102,8 @@ impl MockStore {
             clinic: MockClinicRepository::new(),
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
+            calendar: MockCalendarRepository::new(),
+            history: MockHistoryRepository::new(),
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
@@ -149,6 +154,10 @@ pub struct MockRepositories {
     pub patients: MockPatientRepository,
     /// See [`Repositories::appointments`].
     pub appointments: MockAppointmentRepository,
+    /// See [`Repositories::calendar`].
+    pub calendar: MockCalendarRepository,
+    /// See [`Repositories::history`].
+    pub history: MockHistoryRepository,
     /// See [`Repositories::services`].
     pub services: MockServiceRepository,
     /// See [`Repositories::invoices`].
@@ -181,6 +190,12 @@ impl Repositories for MockRepositories {
     }
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         &mut self.appointments
+    }
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        &mut self.calendar
+    }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        &mut self.history
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {
         &mut self.services

@@ -5,12 +5,12 @@
 
 use dcms_domain::appointments as model;
 use dcms_domain::appointments::Transition;
-use dcms_domain::shared::WindowRequest;
+use dcms_domain::shared::{Cents, WindowRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::json::request_bodies;
-use crate::wire::{AppointmentStatus, Bound, Day, Id, Instant, Patch};
+use crate::wire::{AppointmentStatus, Bound, Day, HistoryAction, Id, Instant, Patch};
 
 /// A visit.
 #[derive(Serialize, ToSchema)]
@@ -23,7 +23,15 @@ pub(crate) struct Appointment {
     starts_at: Instant,
     /// The first moment that no longer belongs to it.
     ends_at: Instant,
+    /// Until when the room is taken: later than the visit ends where a buffer follows.
+    room_free_at: Instant,
     status: AppointmentStatus,
+    /// When the patient came in.
+    arrived_at: Option<Instant>,
+    /// When the treatment began.
+    seated_at: Option<Instant>,
+    /// When it was over.
+    completed_at: Option<Instant>,
     notes: Option<String>,
     services: Vec<PlannedService>,
     /// Why it was booked outside the hours, if it was.
@@ -39,6 +47,8 @@ pub(crate) struct Appointment {
 pub(crate) struct PlannedService {
     service_id: Id,
     qty: i32,
+    /// What one cost when it was planned; null when that is not known.
+    unit_price_cents: Option<i64>,
 }
 
 impl From<model::Appointment> for Appointment {
@@ -46,6 +56,7 @@ impl From<model::Appointment> for Appointment {
         let planned = |service: &model::PlannedService| PlannedService {
             service_id: Id::of(service.service_id),
             qty: service.quantity.get(),
+            unit_price_cents: service.unit_price.map(Cents::get),
         };
         Self {
             appointment_id: Id::of(appointment.appointment_id),
@@ -54,13 +65,62 @@ impl From<model::Appointment> for Appointment {
             room_id: appointment.room_id.map(Id::of),
             starts_at: Instant(appointment.slot.starts_at()),
             ends_at: Instant(appointment.slot.ends_at()),
+            room_free_at: Instant(appointment.room_free_at),
             status: AppointmentStatus(appointment.status),
+            arrived_at: appointment.arrived_at.map(Instant),
+            seated_at: appointment.seated_at.map(Instant),
+            completed_at: appointment.completed_at.map(Instant),
             notes: appointment.notes,
             services: appointment.services.iter().map(planned).collect(),
             overbook_reason: appointment.overbook_reason,
             cancel_reason: appointment.cancel_reason,
             created_at: Instant(appointment.created_at),
             updated_at: Instant(appointment.updated_at),
+        }
+    }
+}
+
+/// A version that a visit once was in, and how it came to be.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AppointmentVersion {
+    appointment_id: Id,
+    /// Counts the changes of the visit, from 1.
+    version: i64,
+    action: HistoryAction,
+    changed_at: Instant,
+    /// Who did it; null where the visit is older than the history.
+    user_id: Option<Id>,
+    /// The admin who acted as them, if one did.
+    impersonator_id: Option<Id>,
+    /// Why, if a reason was given.
+    reason: Option<String>,
+    /// Who was to treat from then on.
+    doctor_id: Id,
+    /// Where it was to be from then on, if that was settled.
+    room_id: Option<Id>,
+    /// The first moment that belonged to it from then on.
+    starts_at: Instant,
+    /// The first moment that no longer belonged to it from then on.
+    ends_at: Instant,
+    /// Where it stood from then on.
+    status: AppointmentStatus,
+}
+
+impl From<model::AppointmentVersion> for AppointmentVersion {
+    fn from(version: model::AppointmentVersion) -> Self {
+        Self {
+            appointment_id: Id::of(version.appointment_id),
+            version: version.version.get(),
+            action: HistoryAction(version.action),
+            changed_at: Instant(version.changed_at),
+            user_id: version.user_id.map(Id::of),
+            impersonator_id: version.impersonator_id.map(Id::of),
+            reason: version.reason,
+            doctor_id: Id::of(version.doctor_id),
+            room_id: version.room_id.map(Id::of),
+            starts_at: Instant(version.slot.starts_at()),
+            ends_at: Instant(version.slot.ends_at()),
+            status: AppointmentStatus(version.status),
         }
     }
 }
@@ -92,8 +152,10 @@ pub(super) struct BookAppointment {
     room_id: Option<Id>,
     /// The first moment that belongs to it.
     starts_at: Instant,
-    /// The first moment that no longer belongs to it; at most 24 hours later.
-    ends_at: Instant,
+    /// The first moment that no longer belongs to it; at most 24 hours later. When absent, the visit
+    /// takes as long as the planned services do; where none says how long, as long as the
+    /// clinic's `default_slot_minutes`.
+    ends_at: Option<Instant>,
     /// At most 10,000 characters.
     notes: Option<String>,
     /// At most 50.
@@ -109,7 +171,7 @@ impl From<BookAppointment> for model::BookAppointment {
             doctor_id: body.doctor_id.get(),
             room_id: body.room_id.map(Id::get),
             starts_at: body.starts_at.0,
-            ends_at: body.ends_at.0,
+            ends_at: body.ends_at.map(|ends_at| ends_at.0),
             notes: body.notes,
             services: requests_of(body.services.unwrap_or_default()),
             overbook_reason: body.overbook_reason,
@@ -150,23 +212,30 @@ impl From<ChangeAppointment> for model::AppointmentChanges {
 pub(super) struct RescheduleAppointment {
     /// The first moment that belongs to it.
     starts_at: Instant,
-    /// The first moment that no longer belongs to it; at most 24 hours later.
-    ends_at: Instant,
+    /// The first moment that no longer belongs to it; at most 24 hours later. When absent, the visit
+    /// keeps its length.
+    ends_at: Option<Instant>,
     /// The same doctor when absent.
     doctor_id: Option<Id>,
     /// The same room when absent, none when null.
     #[serde(default)]
     #[schema(value_type = Option<Id>)]
     room_id: Patch<Id>,
+    /// Why it may lie outside the hours. At most 500 characters.
+    overbook_reason: Option<String>,
+    /// Why it is moved. At most 500 characters.
+    reason: Option<String>,
 }
 
 impl From<RescheduleAppointment> for Transition {
     fn from(body: RescheduleAppointment) -> Self {
         Self::Reschedule {
             starts_at: body.starts_at.0,
-            ends_at: body.ends_at.0,
+            ends_at: body.ends_at.map(|ends_at| ends_at.0),
             doctor_id: body.doctor_id.map(Id::get),
             room_id: body.room_id.0.map(Id::get),
+            overbook_reason: body.overbook_reason,
+            reason: body.reason,
         }
     }
 }

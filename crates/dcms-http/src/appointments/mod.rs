@@ -1,7 +1,9 @@
 //! Visits: booked, moved, and brought through the day.
 
+mod conflicts;
 mod dto;
 mod routes;
 
-pub(crate) use dto::Appointment;
+pub(crate) use conflicts::WithConflicts;
+pub(crate) use dto::{Appointment, AppointmentVersion};
 pub(crate) use routes::routes;

@@ -7,9 +7,11 @@
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod forms;
+mod history;
 mod idempotency;
 mod identity;
 mod patients;
@@ -27,17 +29,21 @@ use iso_currency::Currency;
 
 pub use throttle::InMemoryThrottle;
 
-use crate::appointments::{Appointment, AppointmentRepository};
+use crate::appointments::{
+    Appointment, AppointmentRepository, AppointmentVersion, HistoryKey, HistoryRepository, Position,
+};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
+use crate::calendar::{CalendarRepository, Closure, Schedule, TimeOff};
 use crate::catalog::{Service, ServiceRepository};
 use crate::clinic::{ClinicRepository, ClinicSettings, Room};
 use crate::identity::throttle::ThrottleRepository;
 use crate::identity::{PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository};
 use crate::patients::{Contact, Patient, PatientRepository};
 use crate::shared::{
-    AppointmentId, AuditId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
-    RefundId, RoomId, ServiceId, SessionId, TimeWindow, UserId, Version, Versioned,
+    AppointmentId, AuditId, ClosureId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId,
+    PaymentId, RefundId, RoomId, ServiceId, SessionId, TimeOffId, TimeWindow, UserId, Version,
+    Versioned,
 };
 use crate::store::{
     AnsweredRequest, IdempotencyKey, IdempotencyRepository, NotReady, Repositories, Rule, Store,
@@ -93,9 +99,15 @@ struct State {
     retired_tokens: Vec<(TokenHash, SessionId)>,
     settings: ClinicSettings,
     rooms: BTreeMap<RoomId, Room>,
+    /// What was changed of doctors: their usual rooms.
+    doctors: BTreeMap<UserId, (Option<RoomId>, Version)>,
+    schedules: BTreeMap<Option<UserId>, Schedule>,
+    closures: BTreeMap<ClosureId, Closure>,
+    time_off: BTreeMap<TimeOffId, TimeOff>,
     patients: BTreeMap<PatientId, Patient>,
     contacts: BTreeMap<ContactId, Contact>,
     appointments: BTreeMap<AppointmentId, Appointment>,
+    history: BTreeMap<HistoryKey, (AppointmentVersion, Option<Position>)>,
     services: BTreeMap<ServiceId, Service>,
     invoices: BTreeMap<InvoiceId, Invoice>,
     last_invoice_sequence: i64,
@@ -120,6 +132,9 @@ impl Default for State {
                 email: None,
                 currency: Currency::EUR,
                 default_slot_minutes: 30,
+                slot_grid_minutes: 5,
+                smallest_notice_minutes: 0,
+                largest_notice_days: 730,
                 version: Version::FIRST,
                 updated_at: Utc
                     .with_ymd_and_hms(2026, 1, 1, 0, 0, 0)
@@ -127,9 +142,14 @@ impl Default for State {
                     .expect("the instant exists"),
             },
             rooms: BTreeMap::new(),
+            doctors: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            closures: BTreeMap::new(),
+            time_off: BTreeMap::new(),
             patients: BTreeMap::new(),
             contacts: BTreeMap::new(),
             appointments: BTreeMap::new(),
+            history: BTreeMap::new(),
             services: BTreeMap::new(),
             invoices: BTreeMap::new(),
             last_invoice_sequence: 0,
@@ -265,6 +285,12 @@ impl Repositories for Connection {
         self
     }
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
+        self
+    }
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self
+    }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {

@@ -25,6 +25,7 @@ mod catalog;
 mod clinic;
 mod contacts;
 mod idempotency;
+mod history;
 mod identity;
 mod invoices;
 mod patients;
@@ -112,7 +113,8 @@ suite! {
         a_room_of_the_wrong_form_is_refused
         a_room_is_deleted_unless_it_was_booked
         rooms_come_in_pages
-        doctors_are_active_users_with_the_role;
+        doctors_are_active_users_with_the_role
+        a_doctor_is_found_and_changed;
     patients:
         register_numbers_differ
         a_patient_is_stored_and_found
@@ -152,6 +154,8 @@ suite! {
         a_visit_is_stored_and_found
         a_doctor_is_in_one_place_at_a_time
         a_room_holds_one_visit_at_a_time
+        a_room_is_taken_until_it_is_clean
+        the_times_of_a_visit_are_in_order
         a_patient_is_in_one_place_at_a_time
         the_first_that_is_taken_is_told
         a_visit_that_does_not_take_place_frees_its_slot
@@ -164,6 +168,13 @@ suite! {
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
         visits_come_in_pages;
+    history:
+        every_version_of_a_visit_is_kept
+        a_history_comes_in_pages
+        a_change_is_by_known_users
+        a_change_that_is_refused_leaves_no_trace
+        changes_are_told_in_their_order
+        a_change_is_told_when_it_is_committed;
     catalog:
         a_service_is_stored_and_found
         a_changed_service_is_stored

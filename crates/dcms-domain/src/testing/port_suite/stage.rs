@@ -10,7 +10,7 @@ use iso_currency::Currency;
 use uuid::Uuid;
 
 use crate::access::{Role, Roles};
-use crate::appointments::{Appointment, Status};
+use crate::appointments::{Appointment, AppointmentChange, HistoryAction, Status};
 use crate::audit::{AuditAction, AuditEntry, Entity};
 use crate::billing::{Invoice, InvoiceItem, InvoiceNumber, Payment, PaymentMethod, Refund};
 use crate::catalog::Service;
@@ -138,6 +138,8 @@ impl<'store> Stage<'store> {
             room_id: self.id(),
             name: name.to_owned(),
             is_active: true,
+            kind: None,
+            position: 0,
             version: Version::FIRST,
             created_at: self.at(0),
             updated_at: self.at(0),
@@ -218,6 +220,9 @@ impl<'store> Stage<'store> {
             current_price: Cents::new(8_000),
             default_duration_minutes: Some(30),
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
             version: Version::FIRST,
             created_at: self.at(0),
             updated_at: self.at(0),
@@ -240,10 +245,15 @@ impl<'store> Stage<'store> {
             doctor_id: doctor.user_id,
             room_id: None,
             slot,
+            room_free_at: slot.ends_at(),
             status: Status::Scheduled,
+            arrived_at: None,
+            seated_at: None,
+            completed_at: None,
             notes: None,
             services: Vec::new(),
             overbook_reason: None,
+            accepted_obstacles: Vec::new(),
             cancel_reason: None,
             version: Version::FIRST,
             created_at: self.at(0),
@@ -252,7 +262,8 @@ impl<'store> Stage<'store> {
     }
 
     pub(super) async fn book(&self, visit: &Appointment) -> Result<(), StoreError> {
-        self.write(async |work| work.appointments().book(visit).await)
+        let booked = by_their_doctor(visit, HistoryAction::Book);
+        self.write(async |work| work.appointments().book(visit, &booked).await)
             .await
     }
 
@@ -367,6 +378,16 @@ impl<'store> Stage<'store> {
                 .await
         })
         .await
+    }
+}
+
+/// A change that the visit's doctor made, and gave no reason for.
+pub(super) fn by_their_doctor(visit: &Appointment, action: HistoryAction) -> AppointmentChange {
+    AppointmentChange {
+        action,
+        user_id: visit.doctor_id,
+        impersonator_id: None,
+        reason: None,
     }
 }
 
