@@ -83,7 +83,7 @@ pub struct SlotSearch<'plans> {
     /// How long its room stays taken afterwards.
     pub buffer: TimeDelta,
     /// The minutes that the wall clock shows at the start are a multiple of this: 1 to 60.
-    pub grid_minutes: u16,
+    pub grid_minutes: i32,
     /// The days of the week it may start on, by the wall clock.
     pub weekdays: WeekdaySet,
     /// The times of the day it may start at.

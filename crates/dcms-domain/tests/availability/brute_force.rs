@@ -1,100 +1,121 @@
 //! The rules, minute by minute as the clock on the wall shows them. It knows nothing of how the
 //! real answer is found.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
-use dcms_domain::calendar::{FreeSlot, Obstacle, SlotSearch, Timetable, WeeklyPlan};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Weekday};
+use dcms_domain::calendar::{
+    FreeSlot, Obstacle, SlotSearch, Timetable, WallSpan, WeeklyInterval, WeeklyPlan,
+};
 use dcms_domain::shared::{Instant, TimeSlot, UserId};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
-/// A minute of a day with what the clock on the wall shows when it begins.
-#[derive(Clone, Copy)]
+/// A minute with what the clock on the wall shows when it begins.
 struct Minute {
     begins: Instant,
     shown: NaiveDateTime,
+    /// As it is seen from today, and from yesterday: past midnight.
+    seen_from: [Seen; 2],
 }
 
-/// Whether hours are set for the day.
-fn are_set(plans: &[WeeklyPlan], day: NaiveDate) -> bool {
-    plan_of(plans, day).is_some_and(|plan| plan.intervals.is_some())
+/// A minute as it is seen from a day.
+#[derive(Clone, Copy)]
+struct Seen {
+    day: NaiveDate,
+    weekday: Weekday,
+    minutes_since_midnight: u16,
 }
 
-/// "Valid from a date on": the last one that has begun.
-fn plan_of(plans: &[WeeklyPlan], day: NaiveDate) -> Option<&WeeklyPlan> {
-    plans.iter().rev().find(|plan| plan.valid_from <= day)
+impl Minute {
+    fn new(timetable: &Timetable, begins: Instant) -> Self {
+        let shown = begins.with_timezone(&timetable.zone).naive_local();
+        assert_eq!(shown.second(), 0, "offsets are whole minutes here");
+        let today = Seen {
+            day: shown.date(),
+            weekday: shown.weekday(),
+            minutes_since_midnight: u16::try_from(shown.hour() * 60 + shown.minute()).unwrap(),
+        };
+        let yesterday = Seen {
+            day: today.day - Days::new(1),
+            weekday: today.weekday.pred(),
+            minutes_since_midnight: today.minutes_since_midnight + 1440,
+        };
+        Self {
+            begins,
+            shown,
+            seen_from: [today, yesterday],
+        }
+    }
+
+    fn is_in(&self, span: WallSpan) -> bool {
+        span.from <= self.shown && self.shown < span.until
+    }
 }
 
-/// Whether hours that open on the day are on at the time shown. Where none are set, all of the day
-/// is.
-fn are_on(plans: &[WeeklyPlan], day: NaiveDate, shown: NaiveDateTime) -> bool {
-    let Some(intervals) = plan_of(plans, day).and_then(|plan| plan.intervals.as_ref()) else {
-        return shown.date() == day;
-    };
-    let days_later = shown.date().signed_duration_since(day).num_days();
-    let minute = days_later * 1440 + i64::from(shown.hour() * 60 + shown.minute());
-    intervals.iter().any(|interval| {
-        interval.weekday == day.weekday()
-            && i64::from(interval.opens_minute) <= minute
-            && minute < i64::from(interval.closes_minute)
-    })
+/// The hours that are set for the day. "Valid from a date on": the last plan that has begun.
+fn hours_of(plans: &[WeeklyPlan], day: NaiveDate) -> Option<&[WeeklyInterval]> {
+    let plan = plans.iter().rev().find(|plan| plan.valid_from <= day)?;
+    plan.intervals.as_deref()
 }
 
-/// The days whose hours can be on: today's, and yesterday's past midnight.
-fn days_of(shown: NaiveDateTime) -> [NaiveDate; 2] {
-    [shown.date(), shown.date() - Days::new(1)]
+/// Whether hours that open on the day are on. Where none are set, all of the day is.
+fn are_on(hours: Option<&[WeeklyInterval]>, seen: Seen) -> bool {
+    let minute = seen.minutes_since_midnight;
+    match hours {
+        None => minute < 1440,
+        Some(intervals) => intervals.iter().any(|interval| {
+            interval.opens_minute <= minute
+                && minute < interval.closes_minute
+                && interval.weekday == seen.weekday
+        }),
+    }
 }
 
-fn clinic_is_open(timetable: &Timetable, shown: NaiveDateTime) -> bool {
-    (days_of(shown).into_iter()).any(|day| are_on(&timetable.clinic, day, shown))
-}
-
-fn own_plans(timetable: &Timetable, doctor_id: UserId) -> &[WeeklyPlan] {
-    timetable.doctors.get(&doctor_id).map_or(&[], Vec::as_slice)
+fn clinic_is_open(timetable: &Timetable, minute: &Minute) -> bool {
+    (minute.seen_from.into_iter()).any(|seen| are_on(hours_of(&timetable.clinic, seen.day), seen))
 }
 
 /// "Their own weekly plan with validity, else the clinic's."
-fn doctor_works(timetable: &Timetable, doctor_id: UserId, shown: NaiveDateTime) -> bool {
-    let own = own_plans(timetable, doctor_id);
-    days_of(shown).into_iter().any(|day| {
-        if are_set(own, day) {
-            are_on(own, day, shown)
-        } else {
-            are_on(&timetable.clinic, day, shown)
-        }
+fn doctor_works(timetable: &Timetable, own: &[WeeklyPlan], minute: &Minute) -> bool {
+    minute.seen_from.into_iter().any(|seen| {
+        let hours = hours_of(own, seen.day).or_else(|| hours_of(&timetable.clinic, seen.day));
+        are_on(hours, seen)
     })
 }
 
 /// What is in the way of the minute.
-fn in_the_way(timetable: &Timetable, doctor_id: UserId, shown: NaiveDateTime) -> Vec<Obstacle> {
-    let mut found = Vec::new();
-    let is_open = clinic_is_open(timetable, shown);
-    if !is_open {
-        found.push(Obstacle::ClinicHours);
-    }
-    let own = own_plans(timetable, doctor_id);
-    let is_clinics_doing = !is_open && !are_set(own, shown.date());
-    if !doctor_works(timetable, doctor_id, shown) && !is_clinics_doing {
-        found.push(Obstacle::DoctorHours);
-    }
-    for closure in &timetable.closures {
-        if closure.span.from <= shown && shown < closure.span.until {
-            found.push(Obstacle::Closure(closure.closure_id));
-        }
-    }
-    for time_off in &timetable.time_off {
-        let is_theirs = time_off.doctor_id == doctor_id;
-        if is_theirs && time_off.span.from <= shown && shown < time_off.span.until {
-            found.push(Obstacle::TimeOff(time_off.time_off_id));
-        }
-    }
-    found
+fn in_the_way(
+    timetable: &Timetable,
+    doctor_id: UserId,
+    minute: &Minute,
+) -> impl Iterator<Item = Obstacle> {
+    let is_open = clinic_is_open(timetable, minute);
+    let clinic_hours = (!is_open).then_some(Obstacle::ClinicHours);
+    let doctor_hours = std::iter::once_with(move || {
+        let own = timetable
+            .doctors
+            .get(&doctor_id)
+            .map_or(&[][..], Vec::as_slice);
+        let is_clinics_doing = !is_open && hours_of(own, minute.shown.date()).is_none();
+        let is_away = !doctor_works(timetable, own, minute) && !is_clinics_doing;
+        is_away.then_some(Obstacle::DoctorHours)
+    });
+    let closures = (timetable.closures.iter())
+        .filter(|closure| minute.is_in(closure.span))
+        .map(|closure| Obstacle::Closure(closure.closure_id));
+    let time_off = (timetable.time_off.iter())
+        .filter(move |time_off| time_off.doctor_id == doctor_id && minute.is_in(time_off.span))
+        .map(|time_off| Obstacle::TimeOff(time_off.time_off_id));
+    (clinic_hours.into_iter())
+        .chain(doctor_hours.flatten())
+        .chain(closures)
+        .chain(time_off)
 }
 
 /// What is in the way of a slot that begins and ends with minutes.
 pub(crate) fn obstacles(timetable: &Timetable, doctor_id: UserId, slot: TimeSlot) -> Vec<Obstacle> {
     let mut found = Vec::new();
     for minute in minutes(timetable, slot.starts_at(), slot.ends_at()) {
-        for obstacle in in_the_way(timetable, doctor_id, minute.shown) {
+        for obstacle in in_the_way(timetable, doctor_id, &minute) {
             if !found.contains(&obstacle) {
                 found.push(obstacle);
             }
@@ -110,9 +131,7 @@ fn minutes(timetable: &Timetable, from: Instant, until: Instant) -> Vec<Minute> 
     let mut minutes = Vec::new();
     let mut begins = DateTime::from_timestamp(first, 0).unwrap();
     while begins < until {
-        let shown = begins.with_timezone(&timetable.zone).naive_local();
-        assert_eq!(shown.second(), 0, "offsets are whole minutes here");
-        minutes.push(Minute { begins, shown });
+        minutes.push(Minute::new(timetable, begins));
         begins += MINUTE;
     }
     minutes
@@ -141,7 +160,9 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
                         let slot = booking.slot;
                         is_ours && is_taken(minute, slot.starts_at(), slot.ends_at())
                     })
-                    && in_the_way(timetable, doctor.doctor_id, minute.shown).is_empty()
+                    && in_the_way(timetable, doctor.doctor_id, minute)
+                        .next()
+                        .is_none()
             };
             minutes.iter().map(is_free).collect()
         })
@@ -164,13 +185,13 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
     };
     let mut slots = Vec::new();
     for (start, minute) in minutes.iter().enumerate() {
-        let since_midnight = minute.shown.hour() * 60 + minute.shown.minute();
-        let is_wanted = since_midnight % u32::from(search.grid_minutes) == 0
+        let [today, _] = minute.seen_from;
+        let since_midnight = today.minutes_since_midnight;
+        let is_wanted = i32::from(since_midnight) % search.grid_minutes == 0
             && search.starts.contains(&minute.begins)
-            && search.weekdays.contains(minute.shown.weekday())
+            && search.weekdays.contains(today.weekday)
             && search.time_of_day.is_none_or(|times| {
-                let (from, until): (u32, u32) =
-                    (times.from_minute.into(), times.until_minute.into());
+                let (from, until) = (times.from_minute, times.until_minute);
                 if from <= until {
                     from <= since_midnight && since_midnight < until
                 } else {

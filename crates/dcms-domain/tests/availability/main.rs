@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 mod brute_force;
+mod fixed;
 mod random;

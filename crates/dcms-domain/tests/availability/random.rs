@@ -3,7 +3,7 @@
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta, Weekday, WeekdaySet};
 use chrono_tz::Tz;
 use dcms_domain::calendar::{
-    Booking, Closure, SlotDoctor, SlotSearch, TimeOfDay, TimeOff, Timetable, WallSpan,
+    Booking, Closure, SlotDoctor, SlotSearch, Stretch, TimeOfDay, TimeOff, Timetable, WallSpan,
     WeeklyInterval, WeeklyPlan, starts_within_notice,
 };
 use dcms_domain::shared::{Instant, PatientId, RoomId, TimeSlot};
@@ -73,13 +73,13 @@ struct Case {
     doctors: Vec<SlotDoctor>,
     rooms: Option<Vec<RoomId>>,
     patient_id: Option<PatientId>,
-    window: std::ops::Range<Instant>,
+    window: Stretch,
     now: Instant,
     smallest_notice: TimeDelta,
     largest_notice: TimeDelta,
     length: TimeDelta,
     buffer: TimeDelta,
-    grid_minutes: u16,
+    grid_minutes: i32,
     weekdays: WeekdaySet,
     time_of_day: Option<TimeOfDay>,
 }
@@ -220,9 +220,9 @@ fn bookings(window_start: Instant) -> impl Strategy<Value = Vec<Booking>> {
     })
 }
 
-fn window(day: NaiveDate) -> impl Strategy<Value = std::ops::Range<Instant>> {
+fn window(day: NaiveDate) -> impl Strategy<Value = Stretch> {
     let midnight = day.and_hms_opt(0, 0, 0).unwrap().and_utc();
-    let length = prop_oneof![4 => 1..=400_i64, 1 => 400..=1600_i64];
+    let length = prop_oneof![9 => 1..=400_i64, 1 => 400..=1600_i64];
     let from = prop_oneof![-900..=1500_i64, (-15..=25_i64).prop_map(|hour| hour * 60)];
     (from, length, odd_seconds(), odd_seconds()).prop_map(move |(from, length, odd, odd_end)| {
         let from = midnight + TimeDelta::minutes(from) + odd;
@@ -278,7 +278,7 @@ fn case() -> impl Strategy<Value = Case> {
     let wish = (
         select(vec![1, 5, 10, 15, 20, 30, 45, 60, 90, 180_i64]).prop_map(TimeDelta::minutes),
         select(vec![0, 0, 5, 10, 30, 240_i64]).prop_map(TimeDelta::minutes),
-        select(vec![1, 2, 5, 5, 10, 15, 20, 30, 60_u16]),
+        select(vec![1, 2, 5, 5, 10, 15, 20, 30, 60_i32]),
         weekdays(),
         time_of_day(),
     );
