@@ -3,6 +3,7 @@
 mod audited;
 mod changed;
 mod conflicts;
+mod front_desk;
 mod history;
 mod model;
 mod planning;
@@ -11,6 +12,7 @@ mod service;
 
 pub use changed::Changed;
 pub use conflicts::*;
+pub use front_desk::*;
 pub use history::*;
 pub use model::*;
 pub use repository::*;

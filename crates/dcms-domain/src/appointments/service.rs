@@ -1,11 +1,11 @@
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 
 use super::model::{end_after, notes_text, overbook_text, time_slot};
 use super::planning::{catalog_entries, planned_services, treatment_length};
 use super::{
     Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentFilter,
-    AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment, HistoryAction,
-    HistoryKey, HistoryOf, Parties, ServiceRequest, Status, Transition,
+    AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment, FrontDesk,
+    HistoryAction, HistoryKey, HistoryOf, Parties, ServiceRequest, Status, Transition,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -14,7 +14,7 @@ use crate::shared::{
     AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
     Version, in_version,
 };
-use crate::store::{Repositories, retry_conflicts};
+use crate::store::{Repositories, StoreError, retry_conflicts};
 
 /// Visits: booked, moved, and brought through the day.
 pub struct AppointmentService {
@@ -158,17 +158,46 @@ impl AppointmentService {
     ) -> Result<Page<Appointment, AppointmentKey>, AppointmentError> {
         actor.require(Permission::ReadAppointments)?;
         let mut connection = self.ports.store.connect().await?;
-        let filter = AppointmentFilter {
-            doctor_id: query.doctor_id,
-            patient_id: query.patient_id,
-            room_id: query.room_id,
-            status: query.status,
-            window: resolve_window(&mut *connection, query.window).await?,
-        };
+        let filter = filter_of(&mut *connection, query).await?;
         let appointments = connection.appointments().list(&filter, page).await?;
         let shown = appointments.items.iter().map(|shown| shown.patient_id);
         self.ports.note_list(actor, Entity::Appointment, shown);
         Ok(appointments)
+    }
+
+    /// The appointments that match and overlap a day of the clinic, earlier ones first, with what
+    /// the front desk wants to know of each.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn front_desk(
+        &self,
+        actor: &Actor,
+        day: NaiveDate,
+        mut query: AppointmentQuery,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<FrontDesk, AppointmentError> {
+        for permission in [
+            Permission::ReadAppointments,
+            Permission::ReadPatients,
+            Permission::ReadBilling,
+        ] {
+            actor.require(permission)?;
+        }
+        query.window.day = Some(day);
+        let mut connection = self.ports.store.connect().await?;
+        let filter = filter_of(&mut *connection, query).await?;
+        let visits = connection
+            .appointments()
+            .list_for_desk(&filter, page)
+            .await?;
+        let shown = visits
+            .items
+            .iter()
+            .map(|shown| shown.appointment.patient_id);
+        self.ports.note_list(actor, Entity::Appointment, shown);
+        let now = self.ports.clock.now();
+        Ok(FrontDesk { day, now, visits })
     }
 
     /// Changes notes, room or planned services.
@@ -280,6 +309,19 @@ impl AppointmentService {
         })
         .await
     }
+}
+
+async fn filter_of(
+    repositories: &mut dyn Repositories,
+    query: AppointmentQuery,
+) -> Result<AppointmentFilter, StoreError> {
+    Ok(AppointmentFilter {
+        doctor_id: query.doctor_id,
+        patient_id: query.patient_id,
+        room_id: query.room_id,
+        status: query.status,
+        window: resolve_window(repositories, query.window).await?,
+    })
 }
 
 const fn parties_of(appointment: &Appointment) -> Parties {

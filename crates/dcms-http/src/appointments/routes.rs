@@ -5,7 +5,7 @@ use utoipa_axum::routes;
 
 use super::dto::{
     Appointment, AppointmentFilter, AppointmentVersion, BookAppointment, CancelAppointment,
-    ChangeAppointment, RescheduleAppointment,
+    ChangeAppointment, ListedAppointment, RescheduleAppointment,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
 use crate::idempotency::KeyedJson;
@@ -15,7 +15,7 @@ use crate::respond::{Answer, created, found, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
-type AppointmentList = List<Appointment>;
+type AppointmentList = List<ListedAppointment>;
 type AppointmentVersionList = List<AppointmentVersion>;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -70,7 +70,7 @@ async fn book_appointment(
 
 /// Find visits
 ///
-/// Everything that overlaps the window, earlier visits first.
+/// Everything that overlaps the window, earlier visits first. With `date` it is the front desk's day.
 #[utoipa::path(
     get, path = "/appointments", tag = "Appointments",
     params(AppointmentFilter, PageParams),
@@ -84,8 +84,13 @@ async fn list_appointments(
     Paging(page): Paging<AppointmentKey>,
 ) -> Answer {
     let service = &app.services.appointments;
-    let page = service.appointments(&actor, filter.into(), page).await?;
-    Ok(ok(List::of(page, Appointment::from)))
+    let Some(day) = filter.day() else {
+        let page = service.appointments(&actor, filter.into(), page).await?;
+        return Ok(ok(List::of(page, ListedAppointment::from)));
+    };
+    let desk = service.front_desk(&actor, day, filter.into(), page).await?;
+    let listed = |visit| ListedAppointment::of(visit, desk.day, desk.now);
+    Ok(ok(List::of(desk.visits, listed)))
 }
 
 /// Read a visit
