@@ -1,16 +1,15 @@
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 
 use super::model::{end_after, notes_text, overbook_text, time_slot};
 use super::planning::{
     catalog_entries, check_notice, check_performed, check_performer, check_room_kind,
     longest_buffer, planned_services, treatment_length,
 };
-
 use super::{
     Appointment, AppointmentChange, AppointmentChanges, AppointmentConflict, AppointmentError,
     AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment,
-    ComingVisit, ConflictScope, HistoryAction, HistoryKey, HistoryOf, Parties, ServiceRequest,
-    Standing, Status, Transition, conflicts,
+    ComingVisit, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf, Parties,
+    ServiceRequest, Standing, Status, Transition, conflicts,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -171,17 +170,46 @@ impl AppointmentService {
     ) -> Result<Page<Appointment, AppointmentKey>, AppointmentError> {
         actor.require(Permission::ReadAppointments)?;
         let mut connection = self.ports.store.connect().await?;
-        let filter = AppointmentFilter {
-            doctor_id: query.doctor_id,
-            patient_id: query.patient_id,
-            room_id: query.room_id,
-            status: query.status,
-            window: resolve_window(&mut *connection, query.window).await?,
-        };
+        let filter = filter_of(&mut *connection, query).await?;
         let appointments = connection.appointments().list(&filter, page).await?;
         let shown = appointments.items.iter().map(|shown| shown.patient_id);
         self.ports.note_list(actor, Entity::Appointment, shown);
         Ok(appointments)
+    }
+
+    /// The appointments that match and overlap a day of the clinic, earlier ones first, with what
+    /// the front desk wants to know of each.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn front_desk(
+        &self,
+        actor: &Actor,
+        day: NaiveDate,
+        mut query: AppointmentQuery,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<FrontDesk, AppointmentError> {
+        for permission in [
+            Permission::ReadAppointments,
+            Permission::ReadPatients,
+            Permission::ReadBilling,
+        ] {
+            actor.require(permission)?;
+        }
+        query.window.day = Some(day);
+        let mut connection = self.ports.store.connect().await?;
+        let filter = filter_of(&mut *connection, query).await?;
+        let visits = connection
+            .appointments()
+            .list_for_desk(&filter, page)
+            .await?;
+        let shown = visits
+            .items
+            .iter()
+            .map(|shown| shown.appointment.patient_id);
+        self.ports.note_list(actor, Entity::Appointment, shown);
+        let now = self.ports.clock.now();
+        Ok(FrontDesk { day, now, visits })
     }
 
     /// Changes notes, room or planned services.
@@ -471,6 +499,19 @@ async fn resettle(
     }
     faults.into_result()?;
     accept_obstacles(work, next).await
+}
+
+async fn filter_of(
+    repositories: &mut dyn Repositories,
+    query: AppointmentQuery,
+) -> Result<AppointmentFilter, StoreError> {
+    Ok(AppointmentFilter {
+        doctor_id: query.doctor_id,
+        patient_id: query.patient_id,
+        room_id: query.room_id,
+        status: query.status,
+        window: resolve_window(repositories, query.window).await?,
+    })
 }
 
 const fn parties_of(appointment: &Appointment) -> Parties {
