@@ -33,6 +33,7 @@ async fn door(server: &Server, edge: EdgeConfig, transport: Transport) -> Socket
         Arc::clone(server.store()) as _,
         Arc::new(SystemIds),
         draining.clone(),
+        server.live().clone(),
         edge,
     );
     // It is open until the test is over.

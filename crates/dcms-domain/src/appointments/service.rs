@@ -1,8 +1,9 @@
 use super::model::{notes_text, planned_services, time_slot};
 use super::{
-    Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentFilter,
-    AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment, HistoryAction,
-    HistoryKey, HistoryOf, Parties, PlannedService, Status, Transition,
+    Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentEvent,
+    AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment,
+    HistoryAction, HistoryKey, HistoryOf, Parties, PlannedService, Position, Status, Transition,
+    Watch, WatchQuery,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -10,7 +11,7 @@ use crate::catalog::available_service;
 use crate::clinic::resolve_window;
 use crate::shared::{
     AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
-    Version, in_version, single_line_text,
+    Version, WindowRequest, in_version, single_line_text,
 };
 use crate::store::{Repositories, StoreError, retry_conflicts};
 
@@ -136,6 +137,49 @@ impl AppointmentService {
         let history = connection.history().list(of, page).await?;
         self.ports.note_read(actor, appointment.subject());
         Ok(history)
+    }
+
+    /// Which changes the actor hears of from now on. A day is what the clinic's zone makes of it now.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn watch(&self, actor: &Actor, query: WatchQuery) -> Result<Watch, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let window = WindowRequest {
+            day: query.day,
+            ..WindowRequest::default()
+        };
+        Ok(Watch {
+            doctor_id: query.doctor_id,
+            window: resolve_window(&mut *connection, window).await?,
+        })
+    }
+
+    /// At most `limit` changes after a position, in their order. They name visits and no patient,
+    /// so nobody's record was read.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn events_after(
+        &self,
+        actor: &Actor,
+        position: Position,
+        limit: u16,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().events_after(position, limit).await?)
+    }
+
+    /// The position of the last change that has one.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn last_position(&self, actor: &Actor) -> Result<Position, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().last_position().await?)
     }
 
     /// The appointments that match, earlier ones first.

@@ -1,7 +1,9 @@
 //! Visits: booked, moved, and brought through the day.
 
 mod dto;
+mod events;
 mod routes;
 
 pub(crate) use dto::{Appointment, AppointmentVersion};
+pub(crate) use events::LAST_EVENT_ID;
 pub(crate) use routes::routes;

@@ -6,7 +6,7 @@ use crate::appointments::{
     Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
     Parties, PartiesStanding, Standing,
 };
-use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow};
+use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId};
 use crate::store::{Rule, StoreError};
 
 type SameResource = fn(&Appointment, &Appointment) -> bool;
@@ -68,16 +68,6 @@ fn standing<Found>(found: Option<Found>, is_available: impl FnOnce(Found) -> boo
     }
 }
 
-/// Whether a moment belongs to both.
-fn overlaps(window: TimeWindow, slot: TimeSlot) -> bool {
-    let from = window
-        .from
-        .unwrap_or(Instant::MIN_UTC)
-        .max(slot.starts_at());
-    let to = window.to.unwrap_or(Instant::MAX_UTC).min(slot.ends_at());
-    from < to
-}
-
 fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
     filter
         .doctor_id
@@ -89,7 +79,7 @@ fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
             .room_id
             .is_none_or(|wanted| Some(wanted) == visit.room_id)
         && filter.status.is_none_or(|wanted| wanted == visit.status)
-        && overlaps(filter.window, visit.slot)
+        && filter.window.overlaps(visit.slot)
 }
 
 fn place(key: AppointmentKey) -> (Instant, AppointmentId) {
