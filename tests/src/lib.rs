@@ -461,7 +461,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; null when it is empty, a string when it is no JSON.
+    /// The body; null when it is empty or a stream of events, a string when it is no JSON.
     pub body: Value,
 }
 
@@ -470,7 +470,15 @@ impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.expect("a whole body");
+        let is_stream = headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/event-stream");
+        // A stream has no end to wait for.
+        let text = if is_stream {
+            String::new()
+        } else {
+            response.text().await.expect("a whole body")
+        };
         let body = if text.is_empty() {
             Value::Null
         } else {

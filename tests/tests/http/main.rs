@@ -12,6 +12,8 @@ mod concurrency;
 mod conventions;
 mod day;
 mod edge;
+mod events;
+mod history;
 mod hostile;
 mod identity;
 mod invoices;
