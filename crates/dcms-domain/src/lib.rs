@@ -37,4 +37,4 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use services::Services;
+pub use services::{Answered, Services};

@@ -18,10 +18,15 @@ fn visit(status: Status) -> Appointment {
         doctor_id: ids.next_id().into(),
         room_id: None,
         slot: TimeSlot::new(now, now + TimeDelta::minutes(30)).unwrap(),
+        room_free_at: now + TimeDelta::minutes(30),
         status,
+        arrived_at: None,
+        seated_at: None,
+        completed_at: None,
         notes: None,
         services: Vec::new(),
         overbook_reason: None,
+        accepted_obstacles: Vec::new(),
         cancel_reason: None,
         version: Version::FIRST,
         created_at: now,
@@ -41,9 +46,11 @@ fn transition(action: Action, visit: &Appointment) -> Transition {
         Action::NoShow => Transition::NoShow,
         Action::Reschedule => Transition::Reschedule {
             starts_at: visit.slot.starts_at() + TimeDelta::hours(1),
-            ends_at: visit.slot.ends_at() + TimeDelta::hours(1),
+            ends_at: None,
             doctor_id: None,
             room_id: Change::Keep,
+            overbook_reason: None,
+            reason: None,
         },
     }
 }

@@ -7,10 +7,11 @@ use axum::http::header::{
     AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderValue, Method, Uri};
 use tower_http::cors::CorsLayer;
 
 use crate::appointments::LAST_EVENT_ID;
+use crate::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use crate::middleware::X_REQUEST_ID;
 use crate::origin::TrustedProxies;
 
@@ -56,8 +57,6 @@ impl CorsOrigins {
         if self.0.is_empty() {
             return None;
         }
-        let idempotency_key = HeaderName::from_static("idempotency-key");
-        let idempotency_replayed = HeaderName::from_static("idempotency-replayed");
         let layer = CorsLayer::new()
             .allow_origin(self.0.clone())
             .allow_methods([
@@ -74,14 +73,14 @@ impl CorsOrigins {
                 IF_NONE_MATCH,
                 LAST_EVENT_ID,
                 X_REQUEST_ID,
-                idempotency_key,
+                IDEMPOTENCY_KEY,
             ])
             .expose_headers([
                 ETAG,
                 LOCATION,
                 RETRY_AFTER,
                 X_REQUEST_ID,
-                idempotency_replayed,
+                IDEMPOTENCY_REPLAYED,
             ])
             .max_age(CORS_MAX_AGE);
         Some(layer)

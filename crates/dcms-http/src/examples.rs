@@ -8,9 +8,10 @@ use utoipa::openapi::{RefOr, Schema};
 
 /// What each id of an example stands for, by the names of fields and parameters. A reader of the
 /// document replaces them with the ids of things that exist.
-const IDS: [(&str, &str); 13] = [
+const IDS: [(&str, &str); 15] = [
     ("appointment_id", "0198f000-0000-7000-8000-000000000001"),
     ("audit_id", "0198f000-0000-7000-8000-00000000000d"),
+    ("closure_id", "0198f000-0000-7000-8000-00000000000e"),
     ("contact_id", "0198f000-0000-7000-8000-000000000002"),
     ("doctor_id", "0198f000-0000-7000-8000-000000000003"),
     ("invoice_id", "0198f000-0000-7000-8000-000000000004"),
@@ -21,6 +22,7 @@ const IDS: [(&str, &str); 13] = [
     ("room_id", "0198f000-0000-7000-8000-000000000009"),
     ("service_id", "0198f000-0000-7000-8000-00000000000a"),
     ("session_id", "0198f000-0000-7000-8000-00000000000b"),
+    ("time_off_id", "0198f000-0000-7000-8000-00000000000f"),
     ("user_id", "0198f000-0000-7000-8000-00000000000c"),
 ];
 
@@ -36,6 +38,7 @@ fn table() -> BTreeMap<&'static str, Value> {
         ("recorded_by", "user_id"),
         ("actor_id", "user_id"),
         ("entity_id", "patient_id"),
+        ("usual_room_id", "room_id"),
     ] {
         table.insert(name, table[same_as].clone());
     }
@@ -48,6 +51,10 @@ fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("AddItem.description", Value::Null),
         ("AddItem.unit_price_cents", Value::Null),
         ("AuditEntry.address", json!("192.0.2.7")),
+        ("Closure.reason", json!("Public holiday")),
+        ("CreateClosure.reason", json!("Public holiday")),
+        ("CreateTimeOff.reason", json!("Congress")),
+        ("TimeOff.reason", json!("Congress")),
         ("ChangeRoom.name", json!("Surgery 5, north")),
         ("ChangeService.code", json!("D1110-L")),
         ("ChangeUser.username", json!("n.okafor-brandt")),
@@ -95,9 +102,11 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("archived", json!(false)),
         ("archived_at", Value::Null),
         ("balance_cents", json!(6300)),
+        ("buffer_minutes", json!(10)),
         ("birthday", json!("1987-06-05")),
         ("cancel_reason", Value::Null),
         ("clinic_name", json!("Oldtown Dental")),
+        ("closes_at", json!("17:00")),
         ("code", json!("D1110")),
         ("created_at", json!("2026-03-02T09:00:00Z")),
         ("currency", json!("EUR")),
@@ -110,8 +119,14 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("description_snapshot", json!("Cleaning")),
         ("device_name", json!("Front desk")),
         ("display_name", json!("Ngozi Okafor")),
+        (
+            "doctor_ids",
+            json!(["0198f000-0000-7000-8000-000000000003"]),
+        ),
         ("email", json!("desk@oldtown.example")),
         ("ends_at", json!("2030-03-04T09:30:00+01:00")),
+        ("ends_at_time", json!("12:00")),
+        ("ends_on", json!("2030-03-06")),
         ("entity", json!("patient")),
         ("expires_at", json!("2026-03-02T21:00:00Z")),
         ("exported_at", json!("2026-03-02T09:00:00Z")),
@@ -128,7 +143,9 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("is_current", json!(true)),
         ("is_primary", json!(true)),
         ("issued_at", json!("2026-03-02T10:00:00Z")),
+        ("kind", json!("surgery")),
         ("label", json!("work")),
+        ("largest_notice_days", json!(730)),
         ("last_name", json!("Lindqvist")),
         ("last_seen_at", json!("2026-03-02T10:00:00Z")),
         ("limit", json!(50)),
@@ -139,11 +156,13 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("new_password", json!("another-long-password")),
         ("next_cursor", Value::Null),
         ("notes", json!("Prefers mornings.")),
+        ("opens_at", json!("09:00")),
         ("overbook_reason", Value::Null),
         ("paid_at", json!("2026-02-27T10:05:00Z")),
         ("paid_cents", json!(2500)),
         ("password", json!("dcms-dev-password")),
         ("phone", json!("+49 30 5550 123")),
+        ("position", json!(1)),
         ("qty", json!(1)),
         (
             "patient_ids",
@@ -156,7 +175,12 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("register_number", json!("P000042")),
         ("request_id", json!("0198f000-0000-7000-8000-0000000000ff")),
         ("roles", json!(["receptionist"])),
+        ("room_kind", json!("surgery")),
+        ("slot_grid_minutes", json!(5)),
+        ("smallest_notice_minutes", json!(0)),
         ("starts_at", json!("2030-03-04T09:00:00+01:00")),
+        ("starts_at_time", Value::Null),
+        ("starts_on", json!("2030-03-05")),
         ("time_zone", json!("Europe/Berlin")),
         ("to", json!("2030-03-05")),
         ("token_type", json!("Bearer")),
@@ -165,6 +189,7 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("unit_price_cents", json!(450)),
         ("unit_price_snapshot_cents", json!(8800)),
         ("updated_at", json!("2026-03-02T09:00:00Z")),
+        ("valid_from", json!("2030-03-04")),
         ("value", json!("+49 30 5550 456")),
         ("void_reason", Value::Null),
         ("voided_at", Value::Null),

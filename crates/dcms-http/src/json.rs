@@ -75,11 +75,16 @@ impl<Content: RequestBody> FromRequest<App> for Json<Content> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        require_json(request.method(), request.headers())?;
-        let limit = request.extensions().get().copied().unwrap_or_default();
-        let bytes = read(request.into_body(), limit, app.body_timeout).await?;
+        let bytes = read_json(request, app.body_timeout).await?;
         decode(&bytes).map(Self)
     }
+}
+
+/// The bytes of a request's body, which says that it is JSON.
+pub(crate) async fn read_json(request: Request, timeout: Duration) -> Result<Vec<u8>, Problem> {
+    require_json(request.method(), request.headers())?;
+    let limit = request.extensions().get().copied().unwrap_or_default();
+    read(request.into_body(), limit, timeout).await
 }
 
 fn require_json(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
@@ -134,7 +139,8 @@ async fn read(body: Body, limit: BodyLimit, timeout: Duration) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-fn decode<Content: RequestBody>(bytes: &[u8]) -> Result<Content, Problem> {
+/// What a body says.
+pub(crate) fn decode<Content: RequestBody>(bytes: &[u8]) -> Result<Content, Problem> {
     let StrictValue(value) = serde_json::from_slice(bytes)
         .map_err(|error| Problem::malformed(format!("The body must be JSON: {error}")))?;
     let gaps = Content::schema().check(&value)?;

@@ -15,6 +15,7 @@
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod contract;
@@ -22,6 +23,7 @@ mod docs;
 mod edge;
 mod examples;
 mod extract;
+mod idempotency;
 mod identity;
 mod json;
 mod live;

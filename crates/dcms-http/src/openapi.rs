@@ -289,6 +289,14 @@ fn complete_operation(
                            Without it, whatever version is there.";
         parameters.push(RefOr::T(header_parameter("If-Match", description)));
     }
+    if problems.contains(&Code::IdempotencyKeyReused) {
+        let description = "A name for the request, of 1 to 255 visible ASCII characters. When the \
+                           same request is sent again with it within 24 hours, it has no effect \
+                           and is answered as the first time. Only what was done is remembered, \
+                           not what was refused.";
+        parameters.push(RefOr::T(header_parameter("Idempotency-Key", description)));
+        add_replay_header(operation);
+    }
     let is_versioned_read = complete_successes(method, operation, examples);
     let parameters = operation.parameters.get_or_insert_default();
     if is_versioned_read {
@@ -374,6 +382,15 @@ fn add_header(response: &mut Documented, name: &str, description: &str, schema: 
 
 fn add_request_id(response: &mut Documented) {
     add_header(response, "X-Request-Id", "The name of the request.", text());
+}
+
+fn add_replay_header(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            let description = "`true` when this is the answer that was given before.";
+            add_header(response, "Idempotency-Replayed", description, text());
+        }
+    }
 }
 
 /// Completes the answers of success, and tells whether they are reads of a versioned resource.

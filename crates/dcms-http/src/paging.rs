@@ -6,10 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
 use dcms_domain::appointments::{AppointmentKey, HistoryKey};
+use dcms_domain::calendar::{ClosureKey, TimeOffKey};
+use dcms_domain::clinic::RoomKey;
 use dcms_domain::patients::PatientKey;
 use dcms_domain::shared::{
-    AuditId, ContactId, InvoiceId, PageLimit, PageRequest, PaymentId, RoomId, ServiceId, SessionId,
-    UserId, Version, is_sane_instant,
+    AuditId, ContactId, InvoiceId, PageLimit, PageRequest, PaymentId, ServiceId, SessionId, UserId,
+    Version, is_sane_instant,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -82,7 +84,7 @@ macro_rules! id_cursors {
 }
 
 id_cursors!(
-    AuditId, ContactId, InvoiceId, PaymentId, RoomId, ServiceId, SessionId, UserId
+    AuditId, ContactId, InvoiceId, PaymentId, ServiceId, SessionId, UserId
 );
 
 impl Cursor for PatientKey {
@@ -99,6 +101,45 @@ impl Cursor for PatientKey {
         })
     }
 }
+
+impl Cursor for RoomKey {
+    fn to_bytes(&self) -> Vec<u8> {
+        let id = Uuid::from(self.room_id);
+        [self.position.to_be_bytes().as_slice(), id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (position, id) = bytes.split_first_chunk()?;
+        Some(Self {
+            position: i32::from_be_bytes(*position),
+            room_id: Uuid::from_slice(id).ok()?.into(),
+        })
+    }
+}
+
+/// Cursors of what is sorted by when it ends on the wall clock.
+macro_rules! ending_cursors {
+    ($($key:ident.$id:ident),+) => {$(
+        impl Cursor for $key {
+            fn to_bytes(&self) -> Vec<u8> {
+                let until = self.until.and_utc().timestamp_micros().to_be_bytes();
+                let id = Uuid::from(self.$id);
+                [until.as_slice(), id.as_bytes()].concat()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                let (until, id) = bytes.split_first_chunk()?;
+                let until = DateTime::from_timestamp_micros(i64::from_be_bytes(*until))?;
+                Some(Self {
+                    until: Some(until).filter(|until| is_sane_instant(*until))?.naive_utc(),
+                    $id: Uuid::from_slice(id).ok()?.into(),
+                })
+            }
+        }
+    )+};
+}
+
+ending_cursors!(ClosureKey.closure_id, TimeOffKey.time_off_id);
 
 impl Cursor for AppointmentKey {
     fn to_bytes(&self) -> Vec<u8> {

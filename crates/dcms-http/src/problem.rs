@@ -75,6 +75,7 @@ codes! {
     ValidationFailed,     UNPROCESSABLE_ENTITY,   "validation_failed",      "The request is not valid";
     PaymentExceedsBalance, UNPROCESSABLE_ENTITY,  "payment_exceeds_balance", "The payment exceeds the balance";
     RefundExceedsPayment, UNPROCESSABLE_ENTITY,   "refund_exceeds_payment", "The refund exceeds the payment";
+    IdempotencyKeyReused, UNPROCESSABLE_ENTITY,   "idempotency_key_reused", "The Idempotency-Key was used for another request";
     InvoiceEmpty,         UNPROCESSABLE_ENTITY,   "invoice_empty",          "The invoice has no line";
     RateLimited,          TOO_MANY_REQUESTS,      "rate_limited",           "Too many tries";
     InternalError,        INTERNAL_SERVER_ERROR,  "internal_error",         "Something went wrong here";
@@ -530,6 +531,11 @@ impl From<Rule> for Problem {
             Rule::PaidBeyondTotal => Self::of(Code::InvoiceNotPayable),
             Rule::RefundBeyondPayment => Self::of(Code::RefundExceedsPayment),
             Rule::PatientAnonymized => Self::invalid_transition("anonymized", Vec::new()),
+            Rule::HoursOverlap => Self::invalid_field(
+                "/intervals",
+                FaultCode::Conflicting.as_str(),
+                "must not overlap each other",
+            ),
             Rule::ValueRefused => Self::invalid_field(
                 "",
                 FaultCode::OutOfRange.as_str(),

@@ -17,8 +17,8 @@ use crate::edge::EdgeConfig;
 use crate::live::LiveEvents;
 use crate::operations::Draining;
 use crate::{
-    appointments, audit, billing, catalog, clinic, docs, identity, middleware, openapi, operations,
-    patients, rehearsal,
+    appointments, audit, billing, calendar, catalog, clinic, docs, identity, middleware, openapi,
+    operations, patients, rehearsal,
 };
 
 /// The path under which the API lives.
@@ -42,6 +42,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
     let api = OpenApiRouter::new()
         .merge(identity::routes())
         .merge(clinic::routes())
+        .merge(calendar::routes())
         .merge(patients::routes())
         .merge(appointments::routes())
         .merge(catalog::routes())

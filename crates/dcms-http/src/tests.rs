@@ -634,6 +634,8 @@ async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String
     let room = dcms_domain::clinic::CreateRoom {
         name: "Unused".to_owned(),
         is_active: true,
+        kind: None,
+        position: 0,
     };
     let unused_room = services.clinic.create_room(admin, room).await.unwrap();
     let reset = Secret::new(EXAMPLE_PASSWORD.to_owned());

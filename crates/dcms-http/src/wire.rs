@@ -208,6 +208,53 @@ impl PartialSchema for Bound {
 
 impl ToSchema for Bound {}
 
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weekday(pub(crate) chrono::Weekday);
+
+/// The days of the week, as they are called on the wire.
+const WEEKDAYS: [(chrono::Weekday, &str); 7] = [
+    (chrono::Weekday::Mon, "monday"),
+    (chrono::Weekday::Tue, "tuesday"),
+    (chrono::Weekday::Wed, "wednesday"),
+    (chrono::Weekday::Thu, "thursday"),
+    (chrono::Weekday::Fri, "friday"),
+    (chrono::Weekday::Sat, "saturday"),
+    (chrono::Weekday::Sun, "sunday"),
+];
+
+impl Serialize for Weekday {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (_, name) = WEEKDAYS[self.0.num_days_from_monday() as usize];
+        serializer.serialize_str(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Weekday {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(
+            deserializer,
+            "a day of the week: monday to sunday",
+            |text| {
+                let named = WEEKDAYS.into_iter().find(|(_, name)| *name == text);
+                named.map(|(weekday, _)| Self(weekday))
+            },
+        )
+    }
+}
+
+impl PartialSchema for Weekday {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A day of the week."))
+            .enum_values(Some(WEEKDAYS.map(|(_, name)| name)))
+            .into()
+    }
+}
+
+impl ToSchema for Weekday {}
+
 /// A field of a merge patch: absent leaves, null clears, a value sets.
 #[derive(Debug)]
 pub(crate) struct Patch<Value>(pub(crate) Change<Value>);

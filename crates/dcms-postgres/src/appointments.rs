@@ -1,14 +1,19 @@
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use dcms_domain::appointments::{
     Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
-    Parties, PartiesStanding, PlannedService, Standing, Status,
+    ComingVisit, ConflictScope, Parties, PartiesStanding, PlannedService, Standing, Status,
 };
+use dcms_domain::calendar::Obstacle;
 use dcms_domain::shared::{
-    AppointmentId, Instant, Page, PageRequest, PatientId, Quantity, RoomId, TimeSlot, Version,
+    AppointmentId, Cents, Instant, Page, PageRequest, PatientId, Quantity, RoomId, TimeSlot,
+    Version,
 };
 use dcms_domain::store::{Rule, StoreError};
 use uuid::Uuid;
 
+use crate::calendar::PLANS_LOCK;
 use crate::error::{known, store_error};
 use crate::session::{PgSession, require_change};
 
@@ -33,27 +38,36 @@ struct AppointmentRow {
     room_id: Option<Uuid>,
     starts_at: Instant,
     ends_at: Instant,
+    room_free_at: Option<Instant>,
     status: String,
+    arrived_at: Option<Instant>,
+    seated_at: Option<Instant>,
+    completed_at: Option<Instant>,
     notes: Option<String>,
     overbook_reason: Option<String>,
+    accepted_obstacles: Vec<String>,
     cancel_reason: Option<String>,
     version: i64,
     created_at: Instant,
     updated_at: Instant,
     service_ids: Vec<Uuid>,
     quantities: Vec<i32>,
+    unit_prices: Vec<Option<i64>>,
 }
 
 impl TryFrom<AppointmentRow> for Appointment {
     type Error = StoreError;
 
     fn try_from(row: AppointmentRow) -> Result<Self, StoreError> {
-        let planned = |(service_id, pieces): (Uuid, i32)| {
+        let planned = |((service_id, pieces), unit_price): ((Uuid, i32), Option<i64>)| {
             Ok(PlannedService {
                 service_id: service_id.into(),
                 quantity: known(Quantity::new(i64::from(pieces)), "appointment_services.qty")?,
+                unit_price: unit_price.map(Cents::new),
             })
         };
+        let obstacle =
+            |name: &String| known(Obstacle::from_name(name), "appointments.accepted_obstacles");
         Ok(Self {
             appointment_id: row.appointment_id.into(),
             patient_id: row.patient_id.into(),
@@ -63,15 +77,25 @@ impl TryFrom<AppointmentRow> for Appointment {
                 TimeSlot::new(row.starts_at, row.ends_at).ok(),
                 "appointments.ends_at",
             )?,
+            room_free_at: row.room_free_at.unwrap_or(row.ends_at),
             status: known(Status::from_name(&row.status), "appointments.status")?,
+            arrived_at: row.arrived_at,
+            seated_at: row.seated_at,
+            completed_at: row.completed_at,
             notes: row.notes,
             services: row
                 .service_ids
                 .into_iter()
                 .zip(row.quantities)
+                .zip(row.unit_prices)
                 .map(planned)
                 .collect::<Result<_, StoreError>>()?,
             overbook_reason: row.overbook_reason,
+            accepted_obstacles: row
+                .accepted_obstacles
+                .iter()
+                .map(obstacle)
+                .collect::<Result<_, StoreError>>()?,
             cancel_reason: row.cancel_reason,
             version: Version::new(row.version),
             created_at: row.created_at,
@@ -86,14 +110,17 @@ macro_rules! select_appointments {
     ($rows:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             AppointmentRow,
-            "SELECT appointment_id, patient_id, doctor_id, room_id, starts_at, ends_at, status,
-                notes, overbook_reason, cancel_reason, version, created_at, updated_at,
+            "SELECT appointment_id, patient_id, doctor_id, room_id, starts_at, ends_at,
+                room_free_at, status, arrived_at, seated_at, completed_at, notes,
+                overbook_reason, accepted_obstacles, cancel_reason, version, created_at, updated_at,
                 coalesce(service_ids, '{}') AS \"service_ids!\",
-                coalesce(quantities, '{}') AS \"quantities!\"
+                coalesce(quantities, '{}') AS \"quantities!\",
+                coalesce(unit_prices, '{}') AS \"unit_prices!: Vec<Option<i64>>\"
             FROM (" + $rows + ") AS appointment
             CROSS JOIN LATERAL (
                 SELECT array_agg(service_id ORDER BY position) AS service_ids,
-                    array_agg(qty ORDER BY position) AS quantities
+                    array_agg(qty ORDER BY position) AS quantities,
+                    array_agg(unit_price_cents ORDER BY position) AS unit_prices
                 FROM appointment_services
                 WHERE appointment_services.appointment_id = appointment.appointment_id
             ) AS planned
@@ -104,18 +131,41 @@ macro_rules! select_appointments {
 }
 
 /// The planned services as columns: PostgreSQL turns them into rows with `UNNEST`.
-fn planned_columns(services: &[PlannedService]) -> (Vec<Uuid>, Vec<i32>) {
-    services
-        .iter()
-        .map(|planned| (Uuid::from(planned.service_id), planned.quantity.get()))
-        .unzip()
+struct PlannedColumns {
+    service_ids: Vec<Uuid>,
+    quantities: Vec<i32>,
+    unit_prices: Vec<Option<i64>>,
+}
+
+impl PlannedColumns {
+    fn of(services: &[PlannedService]) -> Self {
+        let services = services.iter();
+        Self {
+            service_ids: services.clone().map(|one| one.service_id.into()).collect(),
+            quantities: services.clone().map(|one| one.quantity.get()).collect(),
+            unit_prices: services.map(|one| one.unit_price.map(Cents::get)).collect(),
+        }
+    }
+}
+
+/// Until when the room is taken, where that is longer than the visit.
+fn room_free_at(appointment: &Appointment) -> Option<Instant> {
+    Some(appointment.room_free_at).filter(|free_at| *free_at > appointment.slot.ends_at())
+}
+
+fn obstacle_names(appointment: &Appointment) -> Vec<String> {
+    let accepted = appointment.accepted_obstacles.iter();
+    accepted.map(Obstacle::to_string).collect()
 }
 
 #[async_trait]
 impl AppointmentRepository for PgSession {
     async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError> {
+        // See PLANS_LOCK for the first part.
         let row = sqlx::query!(
-            "WITH patient AS MATERIALIZED (
+            "WITH plans AS MATERIALIZED (
+                SELECT pg_advisory_xact_lock_shared($4)
+            ), patient AS MATERIALIZED (
                 SELECT archived_at FROM patients WHERE patient_id = $1 FOR SHARE
             ), doctor AS MATERIALIZED (
                 SELECT is_active, roles FROM users WHERE user_id = $2 FOR SHARE
@@ -125,10 +175,12 @@ impl AppointmentRepository for PgSession {
             SELECT
                 (SELECT archived_at IS NULL FROM patient) AS patient,
                 (SELECT is_active AND 'doctor' = ANY (roles) FROM doctor) AS doctor,
-                (SELECT is_active FROM room) AS room",
+                (SELECT is_active FROM room) AS room
+            FROM plans",
             Uuid::from(parties.patient_id),
             Uuid::from(parties.doctor_id),
             parties.room_id.map(Uuid::from),
+            PLANS_LOCK,
         )
         .fetch_one(self.connection())
         .await
@@ -153,7 +205,7 @@ impl AppointmentRepository for PgSession {
         appointment: &Appointment,
         change: &AppointmentChange,
     ) -> Result<(), StoreError> {
-        let (service_ids, quantities) = planned_columns(&appointment.services);
+        let planned = PlannedColumns::of(&appointment.services);
         // See CALENDAR_LOCK for the first and the second part. What ON CONFLICT compares with is
         // the newest state, not that of when the statement began to wait for the lock.
         let booked = sqlx::query_scalar!(
@@ -161,23 +213,29 @@ impl AppointmentRepository for PgSession {
                 SELECT pg_advisory_xact_lock_shared($1)
             ), booked AS (
                 INSERT INTO appointments (
-                    appointment_id, patient_id, doctor_id, room_id, starts_at, ends_at, status,
-                    notes, overbook_reason, cancel_reason, version, created_at, updated_at
+                    appointment_id, patient_id, doctor_id, room_id, starts_at, ends_at,
+                    room_free_at, status, arrived_at, seated_at, completed_at, notes,
+                    overbook_reason, accepted_obstacles, cancel_reason, version, created_at,
+                    updated_at
                 )
-                SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM calendar
+                SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                    $19
+                FROM calendar
                 ON CONFLICT DO NOTHING
                 RETURNING *
             ), planned AS (
-                INSERT INTO appointment_services (appointment_id, position, service_id, qty)
-                SELECT appointment_id, position - 1, service_id, qty
-                FROM booked CROSS JOIN UNNEST($15::uuid[], $16::integer[])
-                    WITH ORDINALITY AS line (service_id, qty, position)
+                INSERT INTO appointment_services (
+                    appointment_id, position, service_id, qty, unit_price_cents
+                )
+                SELECT appointment_id, position - 1, service_id, qty, unit_price_cents
+                FROM booked CROSS JOIN UNNEST($20::uuid[], $21::integer[], $22::bigint[])
+                    WITH ORDINALITY AS line (service_id, qty, unit_price_cents, position)
             ), history AS (
                 INSERT INTO appointment_history (
                     appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
                     room_id, starts_at, ends_at, status, changed_at
                 )
-                SELECT appointment_id, version, $17, $18, $19, $20, doctor_id, room_id, starts_at,
+                SELECT appointment_id, version, $23, $24, $25, $26, doctor_id, room_id, starts_at,
                     ends_at, status, updated_at
                 FROM booked
             )
@@ -189,15 +247,21 @@ impl AppointmentRepository for PgSession {
             appointment.room_id.map(Uuid::from),
             appointment.slot.starts_at(),
             appointment.slot.ends_at(),
+            room_free_at(appointment),
             appointment.status.as_str(),
+            appointment.arrived_at,
+            appointment.seated_at,
+            appointment.completed_at,
             appointment.notes,
             appointment.overbook_reason,
+            &obstacle_names(appointment),
             appointment.cancel_reason,
             appointment.version.get(),
             appointment.created_at,
             appointment.updated_at,
-            &service_ids,
-            &quantities,
+            &planned.service_ids,
+            &planned.quantities,
+            &planned.unit_prices as &[Option<i64>],
             change.action.as_str(),
             Uuid::from(change.user_id),
             change.impersonator_id.map(Uuid::from),
@@ -273,7 +337,7 @@ impl AppointmentRepository for PgSession {
         appointment: &Appointment,
         change: &AppointmentChange,
     ) -> Result<(), StoreError> {
-        let (service_ids, quantities) = planned_columns(&appointment.services);
+        let planned = PlannedColumns::of(&appointment.services);
         // Those that claim no slot share the lock too: they write new index entries, which one
         // that claims a slot would wait for. The two statements about what is planned touch
         // different positions, so it does not matter which one PostgreSQL does first.
@@ -282,32 +346,36 @@ impl AppointmentRepository for PgSession {
                 SELECT pg_advisory_xact_lock_shared($1)
             ), changed AS (
                 UPDATE appointments
-                SET doctor_id = $4, room_id = $5, starts_at = $6, ends_at = $7, status = $8,
-                    notes = $9, overbook_reason = $10, cancel_reason = $11, version = $12,
-                    updated_at = $13
+                SET doctor_id = $4, room_id = $5, starts_at = $6, ends_at = $7, room_free_at = $8,
+                    status = $9, arrived_at = $10, seated_at = $11, completed_at = $12,
+                    notes = $13, overbook_reason = $14, accepted_obstacles = $15,
+                    cancel_reason = $16, version = $17, updated_at = $18
                 FROM calendar
                 WHERE appointment_id = $2 AND version = $3
                 RETURNING appointments.*
             ), dropped AS (
                 DELETE FROM appointment_services USING changed
                 WHERE appointment_services.appointment_id = changed.appointment_id
-                    AND position >= cardinality($14::uuid[])
+                    AND position >= cardinality($19::uuid[])
             ), planned AS (
-                INSERT INTO appointment_services (appointment_id, position, service_id, qty)
-                SELECT appointment_id, position::integer - 1, service_id, qty
-                FROM changed CROSS JOIN UNNEST($14::uuid[], $15::integer[])
-                    WITH ORDINALITY AS line (service_id, qty, position)
+                INSERT INTO appointment_services (
+                    appointment_id, position, service_id, qty, unit_price_cents
+                )
+                SELECT appointment_id, position::integer - 1, service_id, qty, unit_price_cents
+                FROM changed CROSS JOIN UNNEST($19::uuid[], $20::integer[], $21::bigint[])
+                    WITH ORDINALITY AS line (service_id, qty, unit_price_cents, position)
                 EXCEPT
-                SELECT appointment_id, position, service_id, qty
+                SELECT appointment_id, position, service_id, qty, unit_price_cents
                 FROM appointment_services WHERE appointment_id = $2
                 ON CONFLICT (appointment_id, position)
-                DO UPDATE SET service_id = excluded.service_id, qty = excluded.qty
+                DO UPDATE SET service_id = excluded.service_id, qty = excluded.qty,
+                    unit_price_cents = excluded.unit_price_cents
             ), history AS (
                 INSERT INTO appointment_history (
                     appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
                     room_id, starts_at, ends_at, status, changed_at
                 )
-                SELECT appointment_id, version, $16, $17, $18, $19, doctor_id, room_id, starts_at,
+                SELECT appointment_id, version, $22, $23, $24, $25, doctor_id, room_id, starts_at,
                     ends_at, status, updated_at
                 FROM changed
             )
@@ -319,14 +387,20 @@ impl AppointmentRepository for PgSession {
             appointment.room_id.map(Uuid::from),
             appointment.slot.starts_at(),
             appointment.slot.ends_at(),
+            room_free_at(appointment),
             appointment.status.as_str(),
+            appointment.arrived_at,
+            appointment.seated_at,
+            appointment.completed_at,
             appointment.notes,
             appointment.overbook_reason,
+            &obstacle_names(appointment),
             appointment.cancel_reason,
             appointment.version.get(),
             appointment.updated_at,
-            &service_ids,
-            &quantities,
+            &planned.service_ids,
+            &planned.quantities,
+            &planned.unit_prices as &[Option<i64>],
             change.action.as_str(),
             Uuid::from(change.user_id),
             change.impersonator_id.map(Uuid::from),
@@ -382,32 +456,113 @@ impl AppointmentRepository for PgSession {
             AppointmentKey::from(appointment)
         }))
     }
+
+    async fn coming(
+        &mut self,
+        scope: &ConflictScope,
+        now: Instant,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<ComingVisit, AppointmentKey>, StoreError> {
+        // As in a list: what is not over started at most 24 hours ago.
+        let rows = select_appointments!(
+            "SELECT * FROM appointments
+            WHERE ($1::uuid IS NULL OR doctor_id = $1)
+                AND ($2::uuid IS NULL OR room_id = $2)
+                AND status IN ('scheduled', 'confirmed')
+                AND starts_at > greatest($3::timestamptz, $4) - interval '24 hours'
+                AND ends_at > greatest($3, $4)
+                AND starts_at < coalesce($5, timestamptz 'infinity')
+                AND ($4 < $5) IS NOT FALSE
+                AND (starts_at, appointment_id) > (
+                    coalesce($6, timestamptz '-infinity'),
+                    coalesce($7, uuid '00000000-0000-0000-0000-000000000000')
+                )
+            ORDER BY starts_at, appointment_id LIMIT $8",
+            scope.doctor_id.map(Uuid::from),
+            scope.room_id.map(Uuid::from),
+            now,
+            scope.window.from,
+            scope.window.to,
+            page.after.map(|key| key.starts_at),
+            page.after.map(|key| Uuid::from(key.appointment_id)),
+            page.rows_to_fetch(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        let appointments: Vec<Appointment> = rows
+            .into_iter()
+            .map(Appointment::try_from)
+            .collect::<Result<_, _>>()?;
+        let available = self.available_for(&appointments).await?;
+        let coming = |appointment: Appointment| {
+            let room_id = appointment.room_id.map(Uuid::from);
+            ComingVisit {
+                has_doctor: available.contains(&appointment.doctor_id.into()),
+                has_room: room_id.is_none_or(|room_id| available.contains(&room_id)),
+                appointment,
+            }
+        };
+        let visits = appointments.into_iter().map(coming).collect();
+        Ok(Page::from_rows(visits, &page, |visit: &ComingVisit| {
+            AppointmentKey::from(&visit.appointment)
+        }))
+    }
 }
 
 impl PgSession {
+    /// The doctors and the rooms of the appointments that can be booked.
+    async fn available_for(
+        &mut self,
+        appointments: &[Appointment],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let visits = appointments.iter();
+        let doctors: Vec<Uuid> = visits.clone().map(|visit| visit.doctor_id.into()).collect();
+        let rooms: Vec<Uuid> = visits
+            .filter_map(|visit| visit.room_id)
+            .map(Uuid::from)
+            .collect();
+        let available = sqlx::query_scalar!(
+            "SELECT user_id AS \"id!\" FROM users
+            WHERE user_id = ANY ($1) AND is_active AND 'doctor' = ANY (roles)
+            UNION ALL
+            SELECT room_id FROM rooms WHERE room_id = ANY ($2) AND is_active",
+            &doctors,
+            &rooms,
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(available.into_iter().collect())
+    }
+
     /// What stood in the way of a booking. When nothing does any more, the booking can be tried
-    /// again.
+    /// again. Nothing that started earlier than the longest visit and the longest buffer before it
+    /// can: that bounds the stretch of the index that is read.
     async fn why_not_booked(
         &mut self,
         appointment: &Appointment,
     ) -> Result<StoreError, StoreError> {
         let taken = sqlx::query!(
-            "WITH overlapping AS MATERIALIZED (
-                SELECT doctor_id, room_id, patient_id FROM appointments
+            "WITH near AS MATERIALIZED (
+                SELECT doctor_id, room_id, patient_id,
+                    starts_at < $5 AND ends_at > $4 AS meets
+                FROM appointments
                 WHERE (doctor_id = $1 OR room_id = $2 OR patient_id = $3)
-                    AND starts_at > $4::timestamptz - interval '24 hours'
-                    AND starts_at < $5 AND ends_at > $4
+                    AND starts_at > $4::timestamptz - interval '28 hours'
+                    AND starts_at < $6 AND coalesce(room_free_at, ends_at) > $4
                     AND status NOT IN ('cancelled', 'no_show')
             )
-            SELECT EXISTS (SELECT FROM overlapping WHERE doctor_id = $1) AS \"doctor!\",
-                EXISTS (SELECT FROM overlapping WHERE room_id = $2) AS \"room!\",
-                EXISTS (SELECT FROM overlapping WHERE patient_id = $3) AS \"patient!\",
-                EXISTS (SELECT FROM appointments WHERE appointment_id = $6) AS \"id!\"",
+            SELECT EXISTS (SELECT FROM near WHERE doctor_id = $1 AND meets) AS \"doctor!\",
+                EXISTS (SELECT FROM near WHERE room_id = $2) AS \"room!\",
+                EXISTS (SELECT FROM near WHERE patient_id = $3 AND meets) AS \"patient!\",
+                EXISTS (SELECT FROM appointments WHERE appointment_id = $7) AS \"id!\"",
             Uuid::from(appointment.doctor_id),
             appointment.room_id.map(Uuid::from),
             Uuid::from(appointment.patient_id),
             appointment.slot.starts_at(),
             appointment.slot.ends_at(),
+            appointment.room_free_at,
             Uuid::from(appointment.appointment_id),
         )
         .fetch_one(self.connection())

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use dcms_domain::access::Role;
-use dcms_domain::clinic::{ClinicRepository, ClinicSettings, Doctor, Room};
+use dcms_domain::clinic::{ClinicRepository, ClinicSettings, Doctor, Room, RoomKey};
 use dcms_domain::shared::{Instant, Page, PageRequest, RoomId, UserId, Version};
 use dcms_domain::store::StoreError;
 use iso_currency::Currency;
@@ -13,6 +13,8 @@ struct RoomRow {
     room_id: Uuid,
     name: String,
     is_active: bool,
+    kind: Option<String>,
+    position: i32,
     version: i64,
     created_at: Instant,
     updated_at: Instant,
@@ -24,6 +26,8 @@ impl From<RoomRow> for Room {
             room_id: row.room_id.into(),
             name: row.name,
             is_active: row.is_active,
+            kind: row.kind,
+            position: row.position,
             version: Version::new(row.version),
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -36,7 +40,8 @@ impl ClinicRepository for PgSession {
     async fn settings(&mut self) -> Result<ClinicSettings, StoreError> {
         let row = sqlx::query!(
             "SELECT clinic_name, time_zone, address, phone, email, currency,
-                default_slot_minutes, version, updated_at
+                default_slot_minutes, slot_grid_minutes, smallest_notice_minutes,
+                largest_notice_days, version, updated_at
             FROM clinic_settings",
         )
         .fetch_one(self.connection())
@@ -53,6 +58,9 @@ impl ClinicRepository for PgSession {
                 "clinic_settings.currency",
             )?,
             default_slot_minutes: row.default_slot_minutes,
+            slot_grid_minutes: row.slot_grid_minutes,
+            smallest_notice_minutes: row.smallest_notice_minutes,
+            largest_notice_days: row.largest_notice_days,
             version: Version::new(row.version),
             updated_at: row.updated_at,
         })
@@ -62,7 +70,9 @@ impl ClinicRepository for PgSession {
         let result = sqlx::query!(
             "UPDATE clinic_settings
             SET clinic_name = $2, time_zone = $3, address = $4, phone = $5, email = $6,
-                currency = $7, default_slot_minutes = $8, version = $9, updated_at = $10
+                currency = $7, default_slot_minutes = $8, slot_grid_minutes = $9,
+                smallest_notice_minutes = $10, largest_notice_days = $11, version = $12,
+                updated_at = $13
             WHERE version = $1",
             settings.version.previous().get(),
             settings.clinic_name,
@@ -72,6 +82,9 @@ impl ClinicRepository for PgSession {
             settings.email,
             settings.currency.code(),
             settings.default_slot_minutes,
+            settings.slot_grid_minutes,
+            settings.smallest_notice_minutes,
+            settings.largest_notice_days,
             settings.version.get(),
             settings.updated_at,
         )
@@ -83,11 +96,14 @@ impl ClinicRepository for PgSession {
 
     async fn insert_room(&mut self, room: &Room) -> Result<(), StoreError> {
         sqlx::query!(
-            "INSERT INTO rooms (room_id, name, is_active, version, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO rooms (
+                room_id, name, is_active, kind, position, version, created_at, updated_at
+            ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             Uuid::from(room.room_id),
             room.name,
             room.is_active,
+            room.kind,
+            room.position,
             room.version.get(),
             room.created_at,
             room.updated_at,
@@ -101,7 +117,7 @@ impl ClinicRepository for PgSession {
     async fn room(&mut self, room_id: RoomId) -> Result<Option<Room>, StoreError> {
         let row = sqlx::query_as!(
             RoomRow,
-            "SELECT room_id, name, is_active, version, created_at, updated_at
+            "SELECT room_id, name, is_active, kind, position, version, created_at, updated_at
             FROM rooms WHERE room_id = $1",
             Uuid::from(room_id),
         )
@@ -113,12 +129,15 @@ impl ClinicRepository for PgSession {
 
     async fn update_room(&mut self, room: &Room) -> Result<(), StoreError> {
         let result = sqlx::query!(
-            "UPDATE rooms SET name = $3, is_active = $4, version = $5, updated_at = $6
+            "UPDATE rooms
+            SET name = $3, is_active = $4, kind = $5, position = $6, version = $7, updated_at = $8
             WHERE room_id = $1 AND version = $2",
             Uuid::from(room.room_id),
             room.version.previous().get(),
             room.name,
             room.is_active,
+            room.kind,
+            room.position,
             room.version.get(),
             room.updated_at,
         )
@@ -140,21 +159,77 @@ impl ClinicRepository for PgSession {
         require_one_row(&result)
     }
 
-    async fn rooms(&mut self, page: PageRequest<RoomId>) -> Result<Page<Room, RoomId>, StoreError> {
+    async fn rooms(
+        &mut self,
+        page: PageRequest<RoomKey>,
+    ) -> Result<Page<Room, RoomKey>, StoreError> {
         let rows = sqlx::query_as!(
             RoomRow,
-            "SELECT room_id, name, is_active, version, created_at, updated_at
+            "SELECT room_id, name, is_active, kind, position, version, created_at, updated_at
             FROM rooms
-            WHERE $1::uuid IS NULL OR room_id > $1
-            ORDER BY room_id LIMIT $2",
-            page.after.map(Uuid::from),
+            WHERE $1::integer IS NULL OR (position, room_id) > ($1, $2)
+            ORDER BY position, room_id LIMIT $3",
+            page.after.map(|key| key.position),
+            page.after.map(|key| Uuid::from(key.room_id)),
             page.rows_to_fetch(),
         )
         .fetch_all(self.connection())
         .await
         .map_err(store_error)?;
         let rooms = rows.into_iter().map(Room::from).collect();
-        Ok(Page::from_rows(rooms, &page, |room: &Room| room.room_id))
+        Ok(Page::from_rows(rooms, &page, |room| RoomKey::from(room)))
+    }
+
+    async fn doctor(&mut self, doctor_id: UserId) -> Result<Option<Doctor>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT user_id, display_name, usual_room_id AS \"usual_room_id?\",
+                doctor_settings.version AS \"version?\"
+            FROM users LEFT JOIN doctor_settings ON doctor_id = user_id
+            WHERE user_id = $1 AND $2 = ANY (roles)",
+            Uuid::from(doctor_id),
+            Role::Doctor.as_str(),
+        )
+        .fetch_optional(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(row.map(|row| Doctor {
+            doctor_id: row.user_id.into(),
+            display_name: row.display_name,
+            usual_room_id: row.usual_room_id.map(RoomId::from),
+            version: row.version.map_or(Version::NEVER_CHANGED, Version::new),
+        }))
+    }
+
+    async fn doctors_among(&mut self, user_ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
+        let ids: Vec<Uuid> = user_ids.iter().copied().map(Uuid::from).collect();
+        let doctor_ids = sqlx::query_scalar!(
+            "SELECT user_id FROM users WHERE user_id = ANY ($1) AND $2 = ANY (roles)",
+            &ids,
+            Role::Doctor.as_str(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(doctor_ids.into_iter().map(UserId::from).collect())
+    }
+
+    async fn update_doctor(&mut self, doctor: &Doctor, at: Instant) -> Result<(), StoreError> {
+        let result = sqlx::query!(
+            "INSERT INTO doctor_settings AS stored (doctor_id, usual_room_id, version, updated_at)
+            VALUES ($1, $2, $3, $4)
+            ON CONFLICT (doctor_id) DO UPDATE
+            SET usual_room_id = excluded.usual_room_id, version = excluded.version,
+                updated_at = excluded.updated_at
+            WHERE stored.version = excluded.version - 1",
+            Uuid::from(doctor.doctor_id),
+            doctor.usual_room_id.map(Uuid::from),
+            doctor.version.get(),
+            at,
+        )
+        .execute(self.connection())
+        .await
+        .map_err(store_error)?;
+        require_one_row(&result)
     }
 
     async fn doctors(
@@ -162,7 +237,9 @@ impl ClinicRepository for PgSession {
         page: PageRequest<UserId>,
     ) -> Result<Page<Doctor, UserId>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT user_id, display_name FROM users
+            "SELECT user_id, display_name, usual_room_id AS \"usual_room_id?\",
+                doctor_settings.version AS \"version?\"
+            FROM users LEFT JOIN doctor_settings ON doctor_id = user_id
             WHERE is_active AND $3 = ANY (roles) AND ($1::uuid IS NULL OR user_id > $1)
             ORDER BY user_id LIMIT $2",
             page.after.map(Uuid::from),
@@ -177,6 +254,8 @@ impl ClinicRepository for PgSession {
             .map(|row| Doctor {
                 doctor_id: row.user_id.into(),
                 display_name: row.display_name,
+                usual_room_id: row.usual_room_id.map(RoomId::from),
+                version: row.version.map_or(Version::NEVER_CHANGED, Version::new),
             })
             .collect();
         Ok(Page::from_rows(doctors, &page, |doctor: &Doctor| {

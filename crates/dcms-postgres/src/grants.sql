@@ -70,11 +70,21 @@ GRANT SELECT, INSERT, UPDATE (failures, last_failed_at, blocked_until), DELETE
 -- Clinic. Its settings are a row that a migration made.
 GRANT SELECT,
     UPDATE (
-        clinic_name, time_zone, address, phone, email, currency, default_slot_minutes, version,
-        updated_at
+        clinic_name, time_zone, address, phone, email, currency, default_slot_minutes,
+        slot_grid_minutes, smallest_notice_minutes, largest_notice_days, version, updated_at
     )
     ON clinic_settings TO dcms_app;
-GRANT SELECT, INSERT, UPDATE (name, is_active, version, updated_at), DELETE ON rooms TO dcms_app;
+GRANT SELECT, INSERT, UPDATE (name, is_active, kind, position, version, updated_at), DELETE
+    ON rooms TO dcms_app;
+GRANT SELECT, INSERT, UPDATE (usual_room_id, version, updated_at) ON doctor_settings TO dcms_app;
+
+-- Hours, closures and time off.
+GRANT SELECT, INSERT, UPDATE (version, updated_at) ON schedules TO dcms_app;
+GRANT SELECT, INSERT, DELETE ON weekly_plans TO dcms_app;
+-- Deleted with their plan.
+GRANT SELECT, INSERT ON weekly_plan_intervals TO dcms_app;
+GRANT SELECT, INSERT, DELETE ON closures TO dcms_app;
+GRANT SELECT, INSERT, DELETE ON time_off TO dcms_app;
 
 -- Patients. A register number is for ever.
 GRANT SELECT, INSERT,
@@ -93,11 +103,12 @@ GRANT USAGE ON SEQUENCE register_numbers TO dcms_app;
 -- Appointments. They are cancelled, never deleted, and stay with their patient.
 GRANT SELECT, INSERT,
     UPDATE (
-        doctor_id, room_id, starts_at, ends_at, status, notes, overbook_reason, cancel_reason,
-        version, updated_at
+        doctor_id, room_id, starts_at, ends_at, room_free_at, status, arrived_at, seated_at,
+        completed_at, notes, overbook_reason, accepted_obstacles, cancel_reason, version, updated_at
     )
     ON appointments TO dcms_app;
-GRANT SELECT, INSERT, UPDATE (service_id, qty), DELETE ON appointment_services TO dcms_app;
+GRANT SELECT, INSERT, UPDATE (service_id, qty, unit_price_cents), DELETE
+    ON appointment_services TO dcms_app;
 -- Rows are added, and get their positions; what they tell is never changed.
 GRANT SELECT, INSERT, UPDATE (position) ON appointment_history TO dcms_app;
 GRANT USAGE ON SEQUENCE appointment_history_positions TO dcms_app;
@@ -107,10 +118,12 @@ GRANT EXECUTE ON FUNCTION redact_history_of(uuid) TO dcms_app;
 -- Catalog.
 GRANT SELECT, INSERT,
     UPDATE (
-        code, name, current_price_cents, default_duration_minutes, is_active, version, updated_at
+        code, name, current_price_cents, default_duration_minutes, is_active, buffer_minutes,
+        room_kind, version, updated_at
     ),
     DELETE
     ON services TO dcms_app;
+GRANT SELECT, INSERT, DELETE ON service_doctors TO dcms_app;
 
 -- Billing. Drafts are deleted; triggers keep what was issued. Money is never taken back, only
 -- refunded.
@@ -131,6 +144,12 @@ GRANT SELECT, INSERT ON refunds TO dcms_app;
 -- Runs as the owner: what people wrote into the books goes only when its patient is nobody.
 GRANT EXECUTE ON FUNCTION redact_money_of(uuid) TO dcms_app;
 
+-- Answers to requests that may come again.
+GRANT SELECT, INSERT,
+    UPDATE (user_id, fingerprint, patient_id, answered_at, status, location, entity_tag, body),
+    DELETE
+    ON idempotency_keys TO dcms_app;
+
 -- The audit log. Rows are added and never changed, nor are the seals on them.
 GRANT SELECT, INSERT ON audit_log TO dcms_app;
 GRANT SELECT, INSERT ON audit_seals TO dcms_app;
@@ -145,6 +164,7 @@ GRANT EXECUTE ON FUNCTION redact_audit_of(uuid) TO dcms_app;
 -- Functions that constraints, generated columns and searches call as whoever writes or asks.
 -- Those of triggers run without.
 GRANT EXECUTE ON FUNCTION is_sane(timestamp with time zone) TO dcms_app;
+GRANT EXECUTE ON FUNCTION is_sane_wall_time(timestamp without time zone) TO dcms_app;
 GRANT EXECUTE ON FUNCTION folded(text) TO dcms_app;
 GRANT EXECUTE ON FUNCTION words_of(text) TO dcms_app;
 GRANT EXECUTE ON FUNCTION slips_of(text) TO dcms_app;

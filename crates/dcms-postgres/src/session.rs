@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
+use dcms_domain::calendar::CalendarRepository;
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
-use dcms_domain::store::{Repositories, StoreError, UnitOfWork};
+use dcms_domain::store::{IdempotencyRepository, Repositories, StoreError, UnitOfWork};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgQueryResult;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -72,6 +73,10 @@ impl Repositories for PgSession {
         self
     }
 
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self
+    }
+
     fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
@@ -89,6 +94,10 @@ impl Repositories for PgSession {
     }
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }

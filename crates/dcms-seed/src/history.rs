@@ -59,7 +59,7 @@ impl Seeding {
             doctor_id: self.doctors[doctor],
             room_id: Some(self.rooms[doctor]),
             starts_at,
-            ends_at: starts_at + TimeDelta::minutes(minutes),
+            ends_at: Some(starts_at + TimeDelta::minutes(minutes)),
             notes: None,
             services: vec![ServiceRequest {
                 service_id: service,

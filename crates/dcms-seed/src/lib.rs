@@ -178,6 +178,8 @@ impl Seeding {
             let command = CreateRoom {
                 name: name.to_owned(),
                 is_active: true,
+                kind: None,
+                position: 0,
             };
             self.rooms.push(
                 self.services
@@ -198,6 +200,9 @@ impl Seeding {
                 current_price: Cents::new(price),
                 default_duration_minutes: Some(minutes),
                 is_active: true,
+                buffer_minutes: 0,
+                room_kind: None,
+                doctor_ids: Vec::new(),
             };
             let service = self.services.catalog.create(&self.admin, command).await?;
             self.catalog.push(service.service_id);

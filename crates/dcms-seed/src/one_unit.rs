@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
+use dcms_domain::calendar::CalendarRepository;
 use dcms_domain::catalog::ServiceRepository;
 use dcms_domain::clinic::ClinicRepository;
 use dcms_domain::identity::throttle::ThrottleRepository;
 use dcms_domain::identity::{SessionRepository, UserRepository};
 use dcms_domain::patients::PatientRepository;
-use dcms_domain::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use dcms_domain::store::{
+    IdempotencyRepository, NotReady, Repositories, Store, StoreError, UnitOfWork,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A store whose units of work are all parts of one, which [`finish`](Self::finish) commits.
@@ -95,6 +98,10 @@ impl Repositories for Part {
         self.0.appointments()
     }
 
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self.0.calendar()
+    }
+
     fn history(&mut self) -> &mut dyn HistoryRepository {
         self.0.history()
     }
@@ -113,5 +120,9 @@ impl Repositories for Part {
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
         self.0.audit()
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        self.0.idempotency()
     }
 }

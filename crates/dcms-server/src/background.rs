@@ -31,7 +31,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 const CHANGES_AT_ONCE: u16 = 500;
 /// How long to wait when nobody can be listened to.
 const LISTEN_PAUSE: Duration = Duration::from_secs(1);
-/// How often sessions that are long over are forgotten.
+/// How often what is long over is forgotten.
 const SWEEP_PERIOD: Duration = Duration::from_hours(1);
 /// How long what is under way, and what still waits to be written, may take at the end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -268,6 +268,10 @@ async fn sweep(services: Arc<Services>, mut stop: watch::Receiver<()>) {
         }
         if let Err(error) = services.identity.forget_old_failures().await {
             tell_failure(&error, "failed log-ins of the past were not forgotten");
+        }
+        match services.forget_expired_answers().await {
+            Ok(answers) => tracing::debug!(answers, "forgot answers that expired"),
+            Err(error) => tell_failure(&error, "answers that expired were not forgotten"),
         }
     }
 }

@@ -15,6 +15,7 @@ mod edge;
 mod events;
 mod history;
 mod hostile;
+mod idempotency;
 mod identity;
 mod invoices;
 mod openapi;

@@ -1,11 +1,16 @@
 //! Visits: booked, moved, and brought through the day.
 
 mod audited;
+mod changed;
+mod conflicts;
 mod history;
 mod model;
+mod planning;
 mod repository;
 mod service;
 
+pub use changed::Changed;
+pub use conflicts::*;
 pub use history::*;
 pub use model::*;
 pub use repository::*;

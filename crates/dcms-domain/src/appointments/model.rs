@@ -1,8 +1,11 @@
+use chrono::TimeDelta;
+
 use crate::access::Permission;
+use crate::calendar::Obstacle;
 use crate::shared::{
-    AppointmentId, Change, CommonError, FaultCode, Faults, Instant, PatientId, Quantity, REDACTED,
-    RoomId, ServiceId, TimeSlot, TimeSlotError, UserId, Version, WindowRequest, context_error,
-    is_sane_instant, multi_line_text, single_line_text,
+    AppointmentId, Cents, Change, CommonError, FaultCode, Faults, Instant, PatientId, Quantity,
+    REDACTED, RoomId, ServiceId, TimeSlot, TimeSlotError, UserId, Version, WindowRequest,
+    context_error, is_sane_instant, multi_line_text, single_line_text,
 };
 
 /// Where a visit stands.
@@ -155,6 +158,8 @@ pub struct PlannedService {
     pub service_id: ServiceId,
     /// How many of it.
     pub quantity: Quantity,
+    /// What one cost when it was planned; nobody knows it of what was planned long ago.
+    pub unit_price: Option<Cents>,
 }
 
 /// A visit.
@@ -170,14 +175,24 @@ pub struct Appointment {
     pub room_id: Option<RoomId>,
     /// When.
     pub slot: TimeSlot,
+    /// Until when the room is taken: the end of the slot, or up to four hours later.
+    pub room_free_at: Instant,
     /// Where it stands.
     pub status: Status,
+    /// When the patient came in.
+    pub arrived_at: Option<Instant>,
+    /// When the treatment began.
+    pub seated_at: Option<Instant>,
+    /// When it was over.
+    pub completed_at: Option<Instant>,
     /// Whatever else matters.
     pub notes: Option<String>,
     /// What is planned.
     pub services: Vec<PlannedService>,
     /// Why it was booked outside the hours, if it was.
     pub overbook_reason: Option<String>,
+    /// What stood in its way when somebody who may said that it takes place all the same.
+    pub accepted_obstacles: Vec<Obstacle>,
     /// Why it was cancelled, if it was.
     pub cancel_reason: Option<String>,
     /// Counts the changes.
@@ -208,8 +223,9 @@ pub struct BookAppointment {
     pub room_id: Option<RoomId>,
     /// From when.
     pub starts_at: Instant,
-    /// Until when.
-    pub ends_at: Instant,
+    /// Until when. When absent, it takes as long as its services, and as the clinic's visits
+    /// usually do when nobody knows how long they take.
+    pub ends_at: Option<Instant>,
     /// Whatever else matters.
     pub notes: Option<String>,
     /// What is planned.
@@ -251,12 +267,16 @@ pub enum Transition {
     Reschedule {
         /// From when.
         starts_at: Instant,
-        /// Until when.
-        ends_at: Instant,
+        /// Until when; it keeps its length when absent.
+        ends_at: Option<Instant>,
         /// Who treats from now on; the same doctor when absent.
         doctor_id: Option<UserId>,
         /// Where from now on.
         room_id: Change<RoomId>,
+        /// Why it may lie outside the hours.
+        overbook_reason: Option<String>,
+        /// Why it is moved.
+        reason: Option<String>,
     },
 }
 
@@ -340,16 +360,25 @@ impl Appointment {
                 ends_at,
                 doctor_id,
                 room_id,
+                overbook_reason,
+                reason: _,
             } => {
+                let buffer = self.buffer();
+                let ends_at = ends_at.unwrap_or_else(|| end_after(starts_at, self.slot.length()));
                 self.slot = time_slot(starts_at, ends_at, faults).unwrap_or(self.slot);
+                self.room_free_at = self.slot.ends_at() + buffer;
                 self.doctor_id = doctor_id.unwrap_or(self.doctor_id);
                 self.room_id = room_id.apply(self.room_id);
+                self.overbook_reason = overbook_text(overbook_reason.as_deref(), faults);
+                self.accepted_obstacles.clear();
             }
-            Transition::Confirm
-            | Transition::Arrive
-            | Transition::Start
-            | Transition::Complete
-            | Transition::NoShow => {}
+            // In this order even where a clock was set back in between.
+            Transition::Arrive => self.arrived_at = Some(now),
+            Transition::Start => self.seated_at = self.arrived_at.max(Some(now)),
+            Transition::Complete => {
+                self.completed_at = self.arrived_at.max(self.seated_at).max(Some(now));
+            }
+            Transition::Confirm | Transition::NoShow => {}
         }
         self.status = status;
         self.version = self.version.next();
@@ -383,10 +412,19 @@ impl Appointment {
         })
     }
 
+    /// How long the room stays taken when the visit is over.
+    #[must_use]
+    pub fn buffer(&self) -> TimeDelta {
+        self.room_free_at - self.slot.ends_at()
+    }
+
     /// Whether it takes a doctor, room or patient at a time at which `before` did not.
     #[must_use]
     pub fn claims_more_than(&self, before: &Self) -> bool {
-        let claim = |visit: &Self| (visit.patient_id, visit.doctor_id, visit.room_id, visit.slot);
+        let claim = |visit: &Self| {
+            let room = (visit.room_id, visit.room_free_at);
+            (visit.patient_id, visit.doctor_id, room, visit.slot)
+        };
         self.status.occupies_slot()
             && (!before.status.occupies_slot() || claim(self) != claim(before))
     }
@@ -411,35 +449,21 @@ pub(super) fn time_slot(
         .ok()
 }
 
+/// When what takes so long is over; the end of time when that is nearer.
+pub(super) fn end_after(starts_at: Instant, length: TimeDelta) -> Instant {
+    starts_at
+        .checked_add_signed(length)
+        .unwrap_or(Instant::MAX_UTC)
+}
+
+/// The cleaned reason why a visit may lie outside the hours.
+pub(super) fn overbook_text(reason: Option<&str>, faults: &mut Faults) -> Option<String> {
+    reason.map(|reason| single_line_text(reason, 500, "/overbook_reason", faults))
+}
+
 /// Cleaned notes.
 pub(super) fn notes_text(notes: &str, faults: &mut Faults) -> String {
     multi_line_text(notes, 10_000, "/notes", faults)
-}
-
-/// The services to plan, as far as their form is right.
-pub(super) fn planned_services(
-    requests: &[ServiceRequest],
-    faults: &mut Faults,
-) -> Vec<PlannedService> {
-    if requests.len() > MAX_PLANNED_SERVICES {
-        let detail = format!("must have at most {MAX_PLANNED_SERVICES} entries");
-        faults.add("/services", FaultCode::TooLong, detail);
-    }
-    let mut planned = Vec::new();
-    for (index, request) in requests.iter().enumerate() {
-        match Quantity::new(request.qty) {
-            Some(quantity) => planned.push(PlannedService {
-                service_id: request.service_id,
-                quantity,
-            }),
-            None => faults.add(
-                format!("/services/{index}/qty"),
-                FaultCode::OutOfRange,
-                format!("must lie between 1 and {}", Quantity::MAX),
-            ),
-        }
-    }
-    planned
 }
 
 /// Who and what a visit needs.

@@ -1,7 +1,12 @@
 use async_trait::async_trait;
 
-use super::{Appointment, AppointmentChange, AppointmentKey, Parties, PartiesStanding, Status};
-use crate::shared::{AppointmentId, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId};
+use super::{
+    Appointment, AppointmentChange, AppointmentKey, ComingVisit, ConflictScope, Parties,
+    PartiesStanding, Status,
+};
+use crate::shared::{
+    AppointmentId, Instant, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId,
+};
 use crate::store::StoreError;
 
 /// Keeps appointments. Never lets a doctor, a room or a patient be in two places at a time, and
@@ -12,7 +17,7 @@ use crate::store::StoreError;
 #[async_trait]
 pub trait AppointmentRepository: Send {
     /// Whether all parties of a visit can be booked. They stay as they are until the unit of work
-    /// ends.
+    /// ends, and so do hours, closures and time off: to be called before these are read.
     async fn standing(&mut self, parties: Parties) -> Result<PartiesStanding, StoreError>;
 
     /// Adds a visit if its slot is free, else refuses with
@@ -58,6 +63,15 @@ pub trait AppointmentRepository: Send {
         filter: &AppointmentFilter,
         page: PageRequest<AppointmentKey>,
     ) -> Result<Page<Appointment, AppointmentKey>, StoreError>;
+
+    /// The visits in the scope that [may be in conflict](Appointment::may_conflict), earlier ones
+    /// first.
+    async fn coming(
+        &mut self,
+        scope: &ConflictScope,
+        now: Instant,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<ComingVisit, AppointmentKey>, StoreError>;
 }
 
 /// Which appointments are looked for.

@@ -1,19 +1,21 @@
-use super::model::{notes_text, planned_services, time_slot};
+use chrono::TimeDelta;
+
+use super::model::{end_after, notes_text, overbook_text, time_slot};
+use super::planning::{catalog_entries, planned_services, treatment_length};
 use super::{
     Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentEvent,
     AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment,
-    HistoryAction, HistoryKey, HistoryOf, Parties, PlannedService, Position, Status, Transition,
+    HistoryAction, HistoryKey, HistoryOf, Parties, Position, ServiceRequest, Status, Transition,
     Watch, WatchQuery,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
-use crate::catalog::available_service;
 use crate::clinic::resolve_window;
 use crate::shared::{
     AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
-    Version, WindowRequest, in_version, single_line_text,
+    Version, WindowRequest, in_version,
 };
-use crate::store::{Repositories, StoreError, retry_conflicts};
+use crate::store::{Repositories, retry_conflicts};
 
 /// Visits: booked, moved, and brought through the day.
 pub struct AppointmentService {
@@ -61,16 +63,18 @@ impl AppointmentService {
         command: &BookAppointment,
     ) -> Result<Appointment, AppointmentError> {
         let mut faults = Faults::new();
-        let slot = time_slot(command.starts_at, command.ends_at, &mut faults);
+        let catalog = catalog_entries(work, ids_of(&command.services)).await?;
+        let services = planned_services(&command.services, &[], &catalog, &mut faults);
+        let ends_at = command.ends_at.unwrap_or_else(|| {
+            let length = treatment_length(&services, &catalog).unwrap_or(TimeDelta::minutes(30));
+            end_after(command.starts_at, length)
+        });
+        let slot = time_slot(command.starts_at, ends_at, &mut faults);
         let notes = command
             .notes
             .as_deref()
             .map(|notes| notes_text(notes, &mut faults));
-        let overbook_reason = command
-            .overbook_reason
-            .as_deref()
-            .map(|reason| single_line_text(reason, 500, "/overbook_reason", &mut faults));
-        let services = planned_services(&command.services, &mut faults);
+        let overbook_reason = overbook_text(command.overbook_reason.as_deref(), &mut faults);
         let parties = Parties {
             patient_id: command.patient_id,
             doctor_id: command.doctor_id,
@@ -80,7 +84,6 @@ impl AppointmentService {
             .standing(parties)
             .await?
             .check(&mut faults);
-        check_services_available(work, &services, &mut faults).await?;
         let Some(slot) = slot.filter(|_| faults.is_empty()) else {
             return Err(faults.into());
         };
@@ -91,10 +94,15 @@ impl AppointmentService {
             doctor_id: command.doctor_id,
             room_id: command.room_id,
             slot,
+            room_free_at: slot.ends_at(),
             status: Status::Scheduled,
+            arrived_at: None,
+            seated_at: None,
+            completed_at: None,
             notes,
             services,
             overbook_reason,
+            accepted_obstacles: Vec::new(),
             cancel_reason: None,
             version: Version::FIRST,
             created_at: now,
@@ -238,8 +246,9 @@ impl AppointmentService {
                 Change::Keep => {}
                 Change::Clear => next.services.clear(),
                 Change::Set(requests) => {
-                    next.services = planned_services(requests, &mut faults);
-                    check_services_available(&mut *work, &next.services, &mut faults).await?;
+                    let catalog = catalog_entries(&mut *work, ids_of(requests)).await?;
+                    next.services =
+                        planned_services(requests, &current.services, &catalog, &mut faults);
                 }
             }
             if next.room_id != current.room_id {
@@ -325,24 +334,6 @@ const fn parties_of(appointment: &Appointment) -> Parties {
     }
 }
 
-/// Notes planned services that do not exist or are not offered any more.
-async fn check_services_available(
-    work: &mut dyn Repositories,
-    planned: &[PlannedService],
-    faults: &mut Faults,
-) -> Result<(), StoreError> {
-    if planned.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<ServiceId> = planned.iter().map(|service| service.service_id).collect();
-    let known = work.services().get_many(&ids).await?;
-    for (index, id) in ids.iter().enumerate() {
-        available_service(
-            &known,
-            *id,
-            &format!("/services/{index}/service_id"),
-            faults,
-        );
-    }
-    Ok(())
+fn ids_of(requests: &[ServiceRequest]) -> Vec<ServiceId> {
+    requests.iter().map(|request| request.service_id).collect()
 }

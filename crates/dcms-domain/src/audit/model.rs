@@ -113,6 +113,14 @@ names! {
         Clinic = "clinic",
         /// A room.
         Room = "room",
+        /// What a user has as a doctor.
+        Doctor = "doctor",
+        /// The hours of the clinic, or those of a doctor.
+        Hours = "hours",
+        /// A time at which the clinic is closed.
+        Closure = "closure",
+        /// A time at which a doctor is not there.
+        TimeOff = "time_off",
         /// A patient.
         Patient = "patient",
         /// A contact of a patient.
@@ -414,6 +422,12 @@ pub(crate) fn patients_of(ids: impl Iterator<Item = PatientId>) -> Vec<PatientId
 impl From<&str> for AuditValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for AuditValue {
+    fn from(text: String) -> Self {
+        Self::Text(text)
     }
 }
 

@@ -2,6 +2,7 @@ use std::fmt;
 
 use iso_currency::Currency;
 
+use crate::appointments::PlannedService;
 use crate::catalog::{Service, available_service, check_price};
 use crate::shared::{
     AppointmentId, Cents, Change, CommonError, FaultCode, Faults, Instant, InvoiceId,
@@ -557,6 +558,27 @@ impl InvoiceItem {
             description,
             unit_price,
             quantity?,
+        )
+        .map_err(|overflow| faults.add(pointer, FaultCode::OutOfRange, overflow.to_string()))
+        .ok()
+    }
+
+    /// A line for a service that was planned, at the price that the patient was told. `known` holds
+    /// the service.
+    pub(super) fn from_planned(
+        planned: &PlannedService,
+        known: &[Service],
+        invoice_item_id: InvoiceItemId,
+        faults: &mut Faults,
+    ) -> Option<Self> {
+        let (pointer, service_id) = ("/appointment_id", planned.service_id);
+        let service = available_service(known, service_id, pointer, faults)?;
+        Self::priced(
+            invoice_item_id,
+            Some(service_id),
+            service.name.clone(),
+            planned.unit_price.unwrap_or(service.current_price),
+            planned.quantity,
         )
         .map_err(|overflow| faults.add(pointer, FaultCode::OutOfRange, overflow.to_string()))
         .ok()

@@ -57,10 +57,10 @@ impl BillingService {
             .await?;
             let planned = appointment
                 .filter(|_| command.from_appointment)
-                .map(|appointment| items_of(&appointment))
+                .map(|appointment| appointment.services)
                 .unwrap_or_default();
             let items = self
-                .items(&mut *work, planned, command.items.clone(), &mut faults)
+                .items(&mut *work, &planned, &command.items, &mut faults)
                 .await?;
             faults.into_result()?;
             let now = self.ports.clock.now();
@@ -161,10 +161,7 @@ impl BillingService {
             let items = match &changes.items {
                 Change::Keep => draft.items.clone(),
                 Change::Clear => Vec::new(),
-                Change::Set(items) => {
-                    self.items(&mut *work, Vec::new(), items.clone(), &mut faults)
-                        .await?
-                }
+                Change::Set(items) => self.items(&mut *work, &[], items, &mut faults).await?,
             };
             faults.into_result()?;
             self.save_draft(actor, work, &before, draft, items).await
@@ -519,23 +516,26 @@ impl BillingService {
     async fn items(
         &self,
         work: &mut dyn Repositories,
-        of_visit: Vec<NewItem>,
-        of_caller: Vec<NewItem>,
+        of_visit: &[PlannedService],
+        of_caller: &[NewItem],
         faults: &mut Faults,
     ) -> Result<Vec<InvoiceItem>, BillingError> {
-        let pointers = (0..of_visit.len())
-            .map(|_| "/appointment_id".to_owned())
-            .chain((0..of_caller.len()).map(|index| format!("/items/{index}")));
-        let all: Vec<NewItem> = of_visit.iter().chain(&of_caller).cloned().collect();
-        let ids: Vec<ServiceId> = all.iter().filter_map(|item| item.service_id).collect();
+        let planned = of_visit.iter().map(|planned| planned.service_id);
+        let asked_for = of_caller.iter().filter_map(|item| item.service_id);
+        let ids: Vec<ServiceId> = planned.chain(asked_for).collect();
         let known = if ids.is_empty() {
             Vec::new()
         } else {
             work.services().get_many(&ids).await?
         };
         let mut items = Vec::new();
-        for (new, pointer) in all.iter().zip(pointers) {
+        for planned in of_visit {
             let id = self.ports.ids.next_id().into();
+            items.extend(InvoiceItem::from_planned(planned, &known, id, faults));
+        }
+        for (index, new) in of_caller.iter().enumerate() {
+            let id = self.ports.ids.next_id().into();
+            let pointer = format!("/items/{index}");
             items.extend(InvoiceItem::from_new(new, &known, id, &pointer, faults));
         }
         Ok(items)
@@ -562,14 +562,4 @@ async fn visit_of(
         faults.add("/appointment_id", FaultCode::Unknown, detail);
     }
     Ok(appointment)
-}
-
-fn items_of(appointment: &Appointment) -> Vec<NewItem> {
-    let new_item = |planned: &PlannedService| NewItem {
-        service_id: Some(planned.service_id),
-        description: None,
-        unit_price: None,
-        qty: i64::from(planned.quantity.get()),
-    };
-    appointment.services.iter().map(new_item).collect()
 }

@@ -1,5 +1,18 @@
 //! When the clinic and its doctors can be booked: hours, closures, time off, and what is free.
 
+mod audited;
+mod availability;
+mod commands;
 mod model;
+mod open_times;
+mod repository;
+mod service;
+mod stretches;
+mod wall_clock;
 
+pub use availability::*;
+pub use commands::*;
 pub use model::*;
+pub use repository::*;
+pub use service::*;
+pub use stretches::Stretch;

@@ -1,7 +1,9 @@
 use std::collections::HashMap;
+use std::fmt;
 
 use chrono::{NaiveDate, NaiveDateTime, Weekday};
 use chrono_tz::Tz;
+use uuid::Uuid;
 
 use crate::shared::{ClosureId, Instant, TimeOffId, UserId, Version};
 
@@ -20,6 +22,24 @@ pub struct WeeklyInterval {
     pub closes_minute: u16,
 }
 
+impl WeeklyInterval {
+    /// Whether a minute of the week, of which the first follows the last, belongs to both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        const MINUTES_PER_WEEK: u32 = 7 * MINUTES_PER_DAY as u32;
+        let span = |interval: &Self| {
+            let day = interval.weekday.num_days_from_monday();
+            let midnight = day * u32::from(MINUTES_PER_DAY);
+            let opens = midnight + u32::from(interval.opens_minute);
+            (opens, midnight + u32::from(interval.closes_minute))
+        };
+        let meet = |one: (u32, u32), other: (u32, u32)| one.0 < other.1 && other.0 < one.1;
+        let a_week_later = |(opens, closes)| (opens + MINUTES_PER_WEEK, closes + MINUTES_PER_WEEK);
+        let (this, other) = (span(self), span(other));
+        meet(this, other) || meet(this, a_week_later(other)) || meet(a_week_later(this), other)
+    }
+}
+
 /// Weekly hours that are valid from a day on, until the next plan of the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeeklyPlan {
@@ -31,12 +51,31 @@ pub struct WeeklyPlan {
 }
 
 /// The hours of the clinic or of a doctor.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
+    /// Whose hours they are; the clinic's when nobody is named.
+    pub doctor_id: Option<UserId>,
     /// Earlier ones first. Before the first, hours are unset.
     pub plans: Vec<WeeklyPlan>,
-    /// Counts the changes; nothing when there never was any.
-    pub version: Option<Version>,
+    /// Counts the changes, from 0.
+    pub version: Version,
+}
+
+impl Schedule {
+    /// The schedule after one more change: the plan stands in the place of all that begin when it
+    /// does or later.
+    #[must_use]
+    pub(super) fn with(&self, plan: WeeklyPlan) -> Self {
+        let earlier = self.plans.iter();
+        let earlier = earlier.filter(|earlier| earlier.valid_from < plan.valid_from);
+        let mut plans: Vec<WeeklyPlan> = earlier.cloned().collect();
+        plans.push(plan);
+        Self {
+            doctor_id: self.doctor_id,
+            plans,
+            version: self.version.next(),
+        }
+    }
 }
 
 /// A stretch of wall time: half open, not empty.
@@ -110,4 +149,64 @@ pub enum Obstacle {
     DoctorNotAvailable,
     /// The room is inactive.
     RoomNotAvailable,
+}
+
+impl Obstacle {
+    /// The name of its kind, for clients and stores.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::ClinicHours => "clinic_hours",
+            Self::DoctorHours => "doctor_hours",
+            Self::Closure(_) => "closure",
+            Self::TimeOff(_) => "time_off",
+            Self::DoctorNotAvailable => "doctor_not_available",
+            Self::RoomNotAvailable => "room_not_available",
+        }
+    }
+
+    /// Which closure or time off it is.
+    #[must_use]
+    pub fn id(self) -> Option<Uuid> {
+        match self {
+            Self::Closure(closure_id) => Some(closure_id.into()),
+            Self::TimeOff(time_off_id) => Some(time_off_id.into()),
+            Self::ClinicHours
+            | Self::DoctorHours
+            | Self::DoctorNotAvailable
+            | Self::RoomNotAvailable => None,
+        }
+    }
+
+    /// The obstacle that is written so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (kind, id) = match name.split_once(':') {
+            Some((kind, id)) => (kind, Some(id.parse::<Uuid>().ok()?)),
+            None => (name, None),
+        };
+        match (kind, id) {
+            ("closure", Some(id)) => Some(Self::Closure(id.into())),
+            ("time_off", Some(id)) => Some(Self::TimeOff(id.into())),
+            (_, Some(_)) => None,
+            (kind, None) => [
+                Self::ClinicHours,
+                Self::DoctorHours,
+                Self::DoctorNotAvailable,
+                Self::RoomNotAvailable,
+            ]
+            .into_iter()
+            .find(|obstacle| obstacle.kind() == kind),
+        }
+    }
+}
+
+/// How it is stored: its kind, and a colon and the id where it has one.
+impl fmt::Display for Obstacle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id() {
+            Some(id) => write!(formatter, "{}:{id}", self.kind()),
+            None => formatter.write_str(self.kind()),
+        }
+    }
 }

@@ -1,3 +1,5 @@
+use uuid::Uuid;
+
 use super::Service;
 use crate::audit::{AuditValue, Audited, Entity, Subject};
 
@@ -14,6 +16,9 @@ impl Audited for Service {
             current_price,
             default_duration_minutes,
             is_active,
+            buffer_minutes,
+            room_kind,
+            doctor_ids,
             version: _,
             created_at: _,
             updated_at: _,
@@ -27,6 +32,12 @@ impl Audited for Service {
                 (*default_duration_minutes).into(),
             ),
             ("is_active", (*is_active).into()),
+            ("buffer_minutes", (*buffer_minutes).into()),
+            ("room_kind", room_kind.as_ref().into()),
+            (
+                "doctor_ids",
+                AuditValue::list(doctor_ids.iter().map(|id| Uuid::from(*id).into())),
+            ),
         ]
     }
 }

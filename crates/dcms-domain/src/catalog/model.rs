@@ -1,5 +1,6 @@
 use crate::shared::{
-    Cents, Change, FaultCode, Faults, Instant, MAX_SLOT_HOURS, ServiceId, Version, single_line_text,
+    Cents, Change, FaultCode, Faults, Instant, ServiceId, UserId, Version, bounded_number,
+    single_line_text,
 };
 
 /// A procedure that the clinic offers.
@@ -17,6 +18,12 @@ pub struct Service {
     pub default_duration_minutes: Option<i32>,
     /// Whether it may be planned and charged.
     pub is_active: bool,
+    /// How long the room stays taken when the visit is over, in minutes.
+    pub buffer_minutes: i32,
+    /// The kind of room that it takes; nothing when any will do.
+    pub room_kind: Option<String>,
+    /// Who performs it, each once, in the order of their ids; nobody named means everybody.
+    pub doctor_ids: Vec<UserId>,
     /// Counts the changes.
     pub version: Version,
     /// When it was made.
@@ -38,6 +45,12 @@ pub struct CreateService {
     pub default_duration_minutes: Option<i64>,
     /// Whether it may be planned and charged.
     pub is_active: bool,
+    /// How long the room stays taken when the visit is over, in minutes: 0 to 240.
+    pub buffer_minutes: i64,
+    /// The kind of room that it takes.
+    pub room_kind: Option<String>,
+    /// Who performs it; nobody named means everybody.
+    pub doctor_ids: Vec<UserId>,
 }
 
 /// Changes to a service.
@@ -53,48 +66,72 @@ pub struct ServiceChanges {
     pub default_duration_minutes: Change<i64>,
     /// Whether it may be planned and charged.
     pub is_active: Change<bool>,
+    /// How long the room stays taken when the visit is over, in minutes: 0 to 240.
+    pub buffer_minutes: Change<i64>,
+    /// The kind of room that it takes.
+    pub room_kind: Change<String>,
+    /// Who performs it; nobody named means everybody.
+    pub doctor_ids: Change<Vec<UserId>>,
+}
+
+/// The numbers of a service, as callers write them.
+pub(super) struct Minutes {
+    pub(super) default_duration: Option<i64>,
+    pub(super) buffer: i64,
 }
 
 impl Service {
-    /// Cleans the service, gives it the duration, and notes what is wrong with it.
-    pub(super) fn check(&mut self, duration_minutes: Option<i64>, faults: &mut Faults) {
+    /// Cleans the service, gives it the minutes, and notes what is wrong with it.
+    pub(super) fn check(&mut self, minutes: &Minutes, faults: &mut Faults) {
         self.code = single_line_text(&self.code, 32, "/code", faults);
         self.name = single_line_text(&self.name, 200, "/name", faults);
         check_price(self.current_price, "/current_price_cents", faults);
-        let longest = MAX_SLOT_HOURS * 60;
-        self.default_duration_minutes = duration_minutes.and_then(|minutes| {
-            let bounded = i32::try_from(minutes)
-                .ok()
-                .filter(|minutes| (1..=longest).contains(&i64::from(*minutes)));
-            if bounded.is_none() {
-                let detail = format!("must lie between 1 and {longest}");
-                faults.add("/default_duration_minutes", FaultCode::OutOfRange, detail);
-            }
-            bounded
+        self.default_duration_minutes = minutes.default_duration.and_then(|minutes| {
+            bounded_number(minutes, 1..=1_440, "/default_duration_minutes", faults)
         });
+        if let Some(buffer) = bounded_number(minutes.buffer, 0..=240, "/buffer_minutes", faults) {
+            self.buffer_minutes = buffer;
+        }
+        self.room_kind = self
+            .room_kind
+            .take()
+            .map(|kind| single_line_text(&kind, 50, "/room_kind", faults));
     }
 
-    /// The service after the changes.
-    pub(super) fn changed(mut self, changes: ServiceChanges, now: Instant) -> Result<Self, Faults> {
-        let mut faults = Faults::new();
-        self.code = changes.code.apply_required(self.code, "/code", &mut faults);
-        self.name = changes.name.apply_required(self.name, "/name", &mut faults);
+    /// The service after the changes, but for those who perform it.
+    pub(super) fn changed(
+        mut self,
+        changes: ServiceChanges,
+        now: Instant,
+        faults: &mut Faults,
+    ) -> Self {
+        self.code = changes.code.apply_required(self.code, "/code", faults);
+        self.name = changes.name.apply_required(self.name, "/name", faults);
         self.current_price = changes.current_price.apply_required(
             self.current_price,
             "/current_price_cents",
-            &mut faults,
+            faults,
         );
-        self.is_active =
-            changes
-                .is_active
-                .apply_required(self.is_active, "/is_active", &mut faults);
-        let duration = changes
+        self.is_active = changes
+            .is_active
+            .apply_required(self.is_active, "/is_active", faults);
+        self.room_kind = changes.room_kind.apply(self.room_kind);
+        let default_duration = changes
             .default_duration_minutes
             .apply(self.default_duration_minutes.map(i64::from));
-        self.check(duration, &mut faults);
+        let buffer = changes.buffer_minutes.apply_required(
+            i64::from(self.buffer_minutes),
+            "/buffer_minutes",
+            faults,
+        );
+        let minutes = Minutes {
+            default_duration,
+            buffer,
+        };
+        self.check(&minutes, faults);
         self.version = self.version.next();
         self.updated_at = now;
-        faults.into_result().map(|()| self)
+        self
     }
 }
 

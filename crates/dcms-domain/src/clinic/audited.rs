@@ -1,4 +1,6 @@
-use super::{ClinicSettings, Room};
+use uuid::Uuid;
+
+use super::{ClinicSettings, Doctor, Room};
 use crate::audit::{AuditValue, Audited, Entity, Subject};
 
 impl Audited for ClinicSettings {
@@ -16,6 +18,9 @@ impl Audited for ClinicSettings {
             email,
             currency,
             default_slot_minutes,
+            slot_grid_minutes,
+            smallest_notice_minutes,
+            largest_notice_days,
             version: _,
             updated_at: _,
         } = self;
@@ -27,6 +32,9 @@ impl Audited for ClinicSettings {
             ("email", email.as_ref().into()),
             ("currency", currency.code().into()),
             ("default_slot_minutes", (*default_slot_minutes).into()),
+            ("slot_grid_minutes", (*slot_grid_minutes).into()),
+            ("smallest_notice_minutes", (*smallest_notice_minutes).into()),
+            ("largest_notice_days", (*largest_notice_days).into()),
         ]
     }
 }
@@ -41,10 +49,34 @@ impl Audited for Room {
             room_id: _,
             name,
             is_active,
+            kind,
+            position,
             version: _,
             created_at: _,
             updated_at: _,
         } = self;
-        vec![("name", name.into()), ("is_active", (*is_active).into())]
+        vec![
+            ("name", name.into()),
+            ("is_active", (*is_active).into()),
+            ("kind", kind.as_ref().into()),
+            ("position", (*position).into()),
+        ]
+    }
+}
+
+impl Audited for Doctor {
+    fn subject(&self) -> Subject {
+        Subject::new(Entity::Doctor, self.doctor_id)
+    }
+
+    fn fields(&self) -> Vec<(&'static str, AuditValue)> {
+        let Self {
+            doctor_id: _,
+            // Changed with the user, and told there.
+            display_name: _,
+            usual_room_id,
+            version: _,
+        } = self;
+        vec![("usual_room_id", usual_room_id.map(Uuid::from).into())]
     }
 }

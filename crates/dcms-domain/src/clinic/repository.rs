@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
-use super::{ClinicSettings, Doctor, Room};
-use crate::shared::{Page, PageRequest, RoomId, UserId};
+use super::{ClinicSettings, Doctor, Room, RoomKey};
+use crate::shared::{Instant, Page, PageRequest, RoomId, UserId};
 use crate::store::StoreError;
 
 /// Keeps the clinic's settings and rooms, and knows its doctors.
@@ -26,12 +26,24 @@ pub trait ClinicRepository: Send {
     /// Stores a changed room.
     async fn update_room(&mut self, room: &Room) -> Result<(), StoreError>;
 
-    /// Deletes a room that no appointment refers to, else refuses with
+    /// Deletes a room that no appointment and no doctor refers to, else refuses with
     /// [`Rule::StillInUse`](crate::store::Rule::StillInUse).
     async fn delete_room(&mut self, room: &Room) -> Result<(), StoreError>;
 
-    /// Rooms in the order they were made.
-    async fn rooms(&mut self, page: PageRequest<RoomId>) -> Result<Page<Room, RoomId>, StoreError>;
+    /// Rooms by their position, then in the order they were made.
+    async fn rooms(
+        &mut self,
+        page: PageRequest<RoomKey>,
+    ) -> Result<Page<Room, RoomKey>, StoreError>;
+
+    /// The user of that id who has the role, active or not.
+    async fn doctor(&mut self, doctor_id: UserId) -> Result<Option<Doctor>, StoreError>;
+
+    /// Those of the users who have the role, active or not, in no particular order.
+    async fn doctors_among(&mut self, user_ids: &[UserId]) -> Result<Vec<UserId>, StoreError>;
+
+    /// Stores what a user has as a doctor.
+    async fn update_doctor(&mut self, doctor: &Doctor, at: Instant) -> Result<(), StoreError>;
 
     /// Active users with the role, in the order they were made.
     async fn doctors(

@@ -1,11 +1,15 @@
 use chrono_tz::Tz;
 
-use super::{ClinicChanges, ClinicError, ClinicSettings, CreateRoom, Doctor, Room, RoomChanges};
+use super::{
+    ClinicChanges, ClinicError, ClinicSettings, CreateRoom, Doctor, DoctorChanges, Room,
+    RoomChanges, RoomKey,
+};
 use crate::access::{Actor, Permission};
+use crate::appointments::{Changed, ConflictScope};
 use crate::audit::AuditAction;
 use crate::shared::{
-    CommonError, Expected, Faults, Page, PageRequest, Ports, RoomId, TimeWindow, UserId, Version,
-    WindowRequest, in_version,
+    Change, CommonError, Expected, FaultCode, Faults, Page, PageRequest, Ports, RoomId, TimeWindow,
+    UserId, Version, WindowRequest, in_version,
 };
 use crate::store::{Repositories, StoreError, retry_conflicts};
 
@@ -60,15 +64,15 @@ impl ClinicService {
         .await
     }
 
-    /// Rooms in the order they were made.
+    /// Rooms by their position, then in the order they were made.
     ///
     /// # Errors
     /// What any context can fail with.
     pub async fn rooms(
         &self,
         actor: &Actor,
-        page: PageRequest<RoomId>,
-    ) -> Result<Page<Room, RoomId>, ClinicError> {
+        page: PageRequest<RoomKey>,
+    ) -> Result<Page<Room, RoomKey>, ClinicError> {
         actor.require(Permission::ReadClinic)?;
         let mut connection = self.ports.store.connect().await?;
         Ok(connection.clinic().rooms(page).await?)
@@ -100,12 +104,14 @@ impl ClinicService {
             room_id: self.ports.ids.next_id().into(),
             name: command.name,
             is_active: command.is_active,
+            kind: command.kind,
+            position: 0,
             version: Version::FIRST,
             created_at: now,
             updated_at: now,
         };
         let mut faults = Faults::new();
-        room.check(&mut faults);
+        room.check(command.position, &mut faults);
         faults.into_result()?;
         retry_conflicts(&*self.ports.store, || async {
             let mut work = self.ports.store.begin().await?;
@@ -117,7 +123,7 @@ impl ClinicService {
         .await
     }
 
-    /// Changes a room.
+    /// Changes a room. Visits in a room that was deactivated stay there, and are told.
     ///
     /// # Errors
     /// Faults; [`Rule::RoomNameTaken`](crate::store::Rule::RoomNameTaken);
@@ -128,40 +134,39 @@ impl ClinicService {
         room_id: RoomId,
         expected: &Expected,
         changes: RoomChanges,
-    ) -> Result<Room, ClinicError> {
+    ) -> Result<Changed<Room>, ClinicError> {
         actor.require(Permission::ChangeClinic)?;
         let changes = &changes;
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
-            let mut room = in_version(work.clinic().room(room_id).await?, expected)?;
-            let before = room.clone();
-            let mut faults = Faults::new();
-            room.name = changes
-                .name
+            let before = in_version(work.clinic().room(room_id).await?, expected)?;
+            let room = before
                 .clone()
-                .apply_required(room.name, "/name", &mut faults);
-            room.is_active =
-                changes
-                    .is_active
-                    .clone()
-                    .apply_required(room.is_active, "/is_active", &mut faults);
-            room.check(&mut faults);
-            faults.into_result()?;
-            room.version = room.version.next();
-            room.updated_at = self.ports.clock.now();
+                .changed(changes.clone(), self.ports.clock.now())?;
             work.clinic().update_room(&room).await?;
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &room);
+            let changed = if before.is_active && !room.is_active {
+                let scope = ConflictScope {
+                    room_id: Some(room_id),
+                    ..ConflictScope::default()
+                };
+                let now = room.updated_at;
+                Changed::with_conflicts(room, &mut *work, &scope, now).await?
+            } else {
+                Changed::without_conflicts(room)
+            };
             work.commit(&entry).await?;
-            Ok(room)
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }
 
-    /// Deletes a room that was never booked.
+    /// Deletes a room that was never booked and is nobody's usual one.
     ///
     /// # Errors
-    /// [`Rule::StillInUse`](crate::store::Rule::StillInUse) when it was booked;
+    /// [`Rule::StillInUse`](crate::store::Rule::StillInUse) when it was or is;
     /// [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
     pub async fn delete_room(
         &self,
@@ -193,6 +198,71 @@ impl ClinicService {
         let mut connection = self.ports.store.connect().await?;
         Ok(connection.clinic().doctors(page).await?)
     }
+
+    /// A user with the role, active or not.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is none.
+    pub async fn doctor(&self, actor: &Actor, doctor_id: UserId) -> Result<Doctor, ClinicError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        let doctor = connection.clinic().doctor(doctor_id).await?;
+        Ok(doctor.ok_or(CommonError::NotFound)?)
+    }
+
+    /// Changes what a user has as a doctor.
+    ///
+    /// # Errors
+    /// Faults; [`CommonError::NotFound`]; [`CommonError::VersionMismatch`].
+    pub async fn change_doctor(
+        &self,
+        actor: &Actor,
+        doctor_id: UserId,
+        expected: &Expected,
+        changes: DoctorChanges,
+    ) -> Result<Doctor, ClinicError> {
+        actor.require(Permission::ChangeClinic)?;
+        let changes = &changes;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let before = in_version(work.clinic().doctor(doctor_id).await?, expected)?;
+            if let Change::Set(room_id) = changes.usual_room_id {
+                let room = work.clinic().room(room_id).await?;
+                usual_room_faults(room.as_ref()).into_result()?;
+            }
+            let doctor = Doctor {
+                usual_room_id: changes.usual_room_id.clone().apply(before.usual_room_id),
+                version: before.version.next(),
+                ..before.clone()
+            };
+            let now = self.ports.clock.now();
+            work.clinic().update_doctor(&doctor, now).await?;
+            let change = AuditAction::Change;
+            let entry = self.ports.audit_changed(actor, change, &before, &doctor);
+            work.commit(&entry).await?;
+            Ok(doctor)
+        })
+        .await
+    }
+}
+
+/// What is wrong with a room as somebody's usual one.
+fn usual_room_faults(room: Option<&Room>) -> Faults {
+    let mut faults = Faults::new();
+    match room {
+        None => faults.add(
+            "/usual_room_id",
+            FaultCode::Unknown,
+            "must be a room of the clinic",
+        ),
+        Some(room) if !room.is_active => faults.add(
+            "/usual_room_id",
+            FaultCode::NotAvailable,
+            "must be an active room",
+        ),
+        Some(_) => {}
+    }
+    faults
 }
 
 /// The instants that a caller means; the clinic's zone is read only when it takes part.

@@ -12,6 +12,7 @@ use super::{
     TokenSource, User, UserChanges, Verdict,
 };
 use crate::access::{Actor, Origin, Permission, Role, Roles};
+use crate::appointments::{Changed, ConflictScope};
 use crate::audit::{AuditAction, AuditEntry, Audited as _, Entity, Subject, created};
 use crate::shared::{
     CommonError, Expected, FaultCode, Faults, Instant, Page, PageRequest, Ports, SessionId, UserId,
@@ -815,7 +816,7 @@ impl IdentityService {
         user_id: UserId,
         expected: &Expected,
         changes: UserChanges,
-    ) -> Result<User, IdentityError> {
+    ) -> Result<Changed<User>, IdentityError> {
         actor.require(Permission::ManageUsers)?;
         let changes = &changes;
         let _forgotten = self.forget_all_sessions_when_done();
@@ -841,8 +842,20 @@ impl IdentityService {
             }
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &user);
+            let treats = |user: &User| user.is_active && user.roles.contains(Role::Doctor);
+            let changed = if treats(&before) && !treats(&user) {
+                let scope = ConflictScope {
+                    doctor_id: Some(user_id),
+                    ..ConflictScope::default()
+                };
+                let now = user.updated_at;
+                Changed::with_conflicts(user, &mut *work, &scope, now).await?
+            } else {
+                Changed::without_conflicts(user)
+            };
             work.commit(&entry).await?;
-            Ok(user)
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }

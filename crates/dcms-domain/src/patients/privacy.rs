@@ -140,6 +140,7 @@ impl PatientService {
             work.history().redact(patient_id).await?;
             work.payments().redact(patient_id).await?;
             work.audit().redact(patient_id).await?;
+            work.idempotency().forget_patient(patient_id).await?;
             let action = AuditAction::Anonymize;
             let entry = self.ports.audit(actor, action, patient.subject());
             work.commit(&entry.with("reason", reason.as_str())).await?;

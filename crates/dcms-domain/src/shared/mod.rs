@@ -27,6 +27,7 @@ pub use time::{
     Bound, EARLIEST_YEAR, Instant, LATEST_YEAR, MAX_SLOT_HOURS, TimeSlot, TimeSlotError,
     TimeWindow, WindowRequest, clinic_day, is_sane_day, is_sane_instant,
 };
+pub(crate) use validation::bounded_number;
 pub use validation::{Change, Fault, FaultCode, Faults, MAX_FAULTS};
 pub(crate) use version::in_version;
 pub use version::{Expected, Version, Versioned};

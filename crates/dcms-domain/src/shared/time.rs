@@ -76,6 +76,12 @@ impl TimeSlot {
         self.ends_at
     }
 
+    /// How long it takes.
+    #[must_use]
+    pub fn length(&self) -> TimeDelta {
+        self.ends_at - self.starts_at
+    }
+
     /// Whether a moment belongs to both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

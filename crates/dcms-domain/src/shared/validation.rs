@@ -1,6 +1,7 @@
 //! What is wrong with a command: every fault at once, each with the place it is in.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +109,23 @@ impl fmt::Display for Faults {
         }
         Ok(())
     }
+}
+
+/// The number, when it is within the bounds; else notes that it is not.
+pub(crate) fn bounded_number(
+    number: i64,
+    bounds: RangeInclusive<i32>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> Option<i32> {
+    let bounded = i32::try_from(number)
+        .ok()
+        .filter(|number| bounds.contains(number));
+    if bounded.is_none() {
+        let detail = format!("must lie between {} and {}", bounds.start(), bounds.end());
+        faults.add(pointer, FaultCode::OutOfRange, detail);
+    }
+    bounded
 }
 
 /// What a patch does to one field.

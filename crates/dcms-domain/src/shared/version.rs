@@ -7,6 +7,8 @@ use super::CommonError;
 pub struct Version(i64);
 
 impl Version {
+    /// The version of a resource that is there without having been made, and was never changed.
+    pub const NEVER_CHANGED: Self = Self(0);
     /// The version of a resource that was just made.
     pub const FIRST: Self = Self(1);
 
@@ -75,8 +77,10 @@ versioned!(
     crate::appointments::Appointment,
     crate::billing::Invoice,
     crate::billing::Payment,
+    crate::calendar::Schedule,
     crate::catalog::Service,
     crate::clinic::ClinicSettings,
+    crate::clinic::Doctor,
     crate::clinic::Room,
     crate::identity::User,
     crate::patients::Contact,

@@ -4,6 +4,8 @@
 //! dropping it rolls back. Questions that need no transaction use the same repositories over a
 //! plain connection and do not pay for one.
 
+mod idempotency;
+mod once;
 mod rehearsal;
 
 use std::error::Error;
@@ -13,6 +15,7 @@ use async_trait::async_trait;
 use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
+use crate::calendar::CalendarRepository;
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
 use crate::identity::throttle::ThrottleRepository;
@@ -20,6 +23,12 @@ use crate::identity::{SessionRepository, UserRepository};
 use crate::patients::PatientRepository;
 use crate::shared::CommonError;
 
+#[cfg(feature = "testing")]
+pub use idempotency::MockIdempotencyRepository;
+pub use idempotency::{
+    ANSWERS_KEPT, AnsweredRequest, IdempotencyKey, IdempotencyRepository, KeptAnswer, KeyedRequest,
+};
+pub(crate) use once::{Once, Progress};
 pub(crate) use rehearsal::Rehearsal;
 
 /// Opens connections and units of work.
@@ -53,6 +62,8 @@ pub trait Repositories: Send {
     fn patients(&mut self) -> &mut dyn PatientRepository;
     /// Appointments.
     fn appointments(&mut self) -> &mut dyn AppointmentRepository;
+    /// Hours, closures and time off.
+    fn calendar(&mut self) -> &mut dyn CalendarRepository;
     /// What was done to appointments.
     fn history(&mut self) -> &mut dyn HistoryRepository;
     /// The service catalog.
@@ -63,6 +74,8 @@ pub trait Repositories: Send {
     fn payments(&mut self) -> &mut dyn PaymentRepository;
     /// The audit log.
     fn audit(&mut self) -> &mut dyn AuditRepository;
+    /// Answers to requests that may come again.
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository;
 }
 
 /// Repositories inside one transaction. Dropped without [`commit`](Self::commit), nothing of it
@@ -142,6 +155,8 @@ pub enum Rule {
     AppointmentUnknown,
     /// What refers to a service refers to one that exists.
     ServiceUnknown,
+    /// The hours of a day do not overlap, past midnight and over the end of the week included.
+    HoursOverlap,
     /// What belongs to an invoice belongs to one that exists.
     InvoiceUnknown,
     /// A refund's payment exists and is of the same invoice.
@@ -178,6 +193,12 @@ impl CarriesStoreError for CommonError {
             Self::Store(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl CarriesStoreError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
     }
 }
 

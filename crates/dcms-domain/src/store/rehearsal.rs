@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use super::{IdempotencyRepository, NotReady, Repositories, Store, StoreError, UnitOfWork};
 use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
+use crate::calendar::CalendarRepository;
 use crate::catalog::ServiceRepository;
 use crate::clinic::ClinicRepository;
 use crate::identity::throttle::ThrottleRepository;
@@ -21,7 +22,20 @@ impl Rehearsal {
     }
 }
 
-struct RehearsedUnitOfWork(Box<dyn UnitOfWork>);
+/// A unit of work over another, which leaves it to somebody else what becomes of a commit.
+pub(super) struct Withheld<Commit> {
+    work: Box<dyn UnitOfWork>,
+    commit: Commit,
+}
+
+impl<Commit> Withheld<Commit>
+where
+    Commit: FnOnce(Box<dyn UnitOfWork>, &AuditEntry) -> Result<(), StoreError> + Send,
+{
+    pub(super) fn new(work: Box<dyn UnitOfWork>, commit: Commit) -> Self {
+        Self { work, commit }
+    }
+}
 
 #[async_trait]
 impl Store for Rehearsal {
@@ -30,7 +44,12 @@ impl Store for Rehearsal {
     }
 
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
-        Ok(Box::new(RehearsedUnitOfWork(self.0.begin().await?)))
+        // Rolls back, and says so: nobody may take a rehearsal for the real thing.
+        let refuse = |_, _: &AuditEntry| {
+            let why = "a rehearsal keeps nothing";
+            Err(StoreError::Unexpected(why.into()))
+        };
+        Ok(Box::new(Withheld::new(self.0.begin().await?, refuse)))
     }
 
     async fn check_ready(&self) -> Result<(), NotReady> {
@@ -43,55 +62,66 @@ impl Store for Rehearsal {
 }
 
 #[async_trait]
-impl UnitOfWork for RehearsedUnitOfWork {
-    /// Rolls back, and says so: nobody may take a rehearsal for the real thing.
-    async fn commit(self: Box<Self>, _: &AuditEntry) -> Result<(), StoreError> {
-        Err(StoreError::Unexpected("a rehearsal keeps nothing".into()))
+impl<Commit> UnitOfWork for Withheld<Commit>
+where
+    Commit: FnOnce(Box<dyn UnitOfWork>, &AuditEntry) -> Result<(), StoreError> + Send,
+{
+    async fn commit(self: Box<Self>, entry: &AuditEntry) -> Result<(), StoreError> {
+        let Self { work, commit } = *self;
+        commit(work, entry)
     }
 }
 
-impl Repositories for RehearsedUnitOfWork {
+impl<Commit: Send> Repositories for Withheld<Commit> {
     fn users(&mut self) -> &mut dyn UserRepository {
-        self.0.users()
+        self.work.users()
     }
 
     fn sessions(&mut self) -> &mut dyn SessionRepository {
-        self.0.sessions()
+        self.work.sessions()
     }
 
     fn throttle(&mut self) -> &mut dyn ThrottleRepository {
-        self.0.throttle()
+        self.work.throttle()
     }
 
     fn clinic(&mut self) -> &mut dyn ClinicRepository {
-        self.0.clinic()
+        self.work.clinic()
     }
 
     fn patients(&mut self) -> &mut dyn PatientRepository {
-        self.0.patients()
+        self.work.patients()
     }
 
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
-        self.0.appointments()
+        self.work.appointments()
+    }
+
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self.work.calendar()
     }
 
     fn history(&mut self) -> &mut dyn HistoryRepository {
-        self.0.history()
+        self.work.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {
-        self.0.services()
+        self.work.services()
     }
 
     fn invoices(&mut self) -> &mut dyn InvoiceRepository {
-        self.0.invoices()
+        self.work.invoices()
     }
 
     fn payments(&mut self) -> &mut dyn PaymentRepository {
-        self.0.payments()
+        self.work.payments()
     }
 
     fn audit(&mut self) -> &mut dyn AuditRepository {
-        self.0.audit()
+        self.work.audit()
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        self.work.idempotency()
     }
 }

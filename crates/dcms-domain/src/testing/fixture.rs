@@ -101,6 +101,8 @@ impl Clinic {
         let room = CreateRoom {
             name: "Room 1".to_owned(),
             is_active: true,
+            kind: None,
+            position: 0,
         };
         let filling = CreateService {
             code: "FILL1".to_owned(),
@@ -108,6 +110,9 @@ impl Clinic {
             current_price: Cents::new(8_000),
             default_duration_minutes: Some(30),
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
         };
         Self {
             patient: done(services.patients.register(&receptionist, patient).await),
@@ -163,7 +168,7 @@ impl Clinic {
             doctor_id: self.doctor.user_id,
             room_id: Some(self.room.room_id),
             starts_at: self.minutes_from_now(minutes),
-            ends_at: self.minutes_from_now(minutes + 30),
+            ends_at: Some(self.minutes_from_now(minutes + 30)),
             notes: None,
             services: Vec::new(),
             overbook_reason: None,

@@ -12,6 +12,7 @@ use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
 };
+use crate::calendar::{CalendarRepository, MockCalendarRepository};
 use crate::catalog::{MockServiceRepository, ServiceRepository};
 use crate::clinic::{ClinicRepository, MockClinicRepository};
 use crate::identity::throttle::{MockThrottleRepository, ThrottleRepository};
@@ -19,7 +20,10 @@ use crate::identity::{
     MockSessionRepository, MockUserRepository, SessionRepository, UserRepository,
 };
 use crate::patients::{MockPatientRepository, PatientRepository};
-use crate::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
+use crate::store::{
+    IdempotencyRepository, MockIdempotencyRepository, NotReady, Repositories, Store, StoreError,
+    UnitOfWork,
+};
 
 type Prepare = dyn Fn(&mut MockRepositories) + Send + Sync;
 type Outcome = dyn Fn() -> Result<(), StoreError> + Send + Sync;
@@ -98,11 +102,13 @@ impl MockStore {
             clinic: MockClinicRepository::new(),
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
+            calendar: MockCalendarRepository::new(),
             history: MockHistoryRepository::new(),
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
             audit: MockAuditRepository::new(),
+            idempotency: MockIdempotencyRepository::new(),
             commit: Arc::clone(&self.commit),
             committed: Arc::clone(&self.committed),
         };
@@ -148,6 +154,8 @@ pub struct MockRepositories {
     pub patients: MockPatientRepository,
     /// See [`Repositories::appointments`].
     pub appointments: MockAppointmentRepository,
+    /// See [`Repositories::calendar`].
+    pub calendar: MockCalendarRepository,
     /// See [`Repositories::history`].
     pub history: MockHistoryRepository,
     /// See [`Repositories::services`].
@@ -158,6 +166,8 @@ pub struct MockRepositories {
     pub payments: MockPaymentRepository,
     /// See [`Repositories::audit`].
     pub audit: MockAuditRepository,
+    /// See [`Repositories::idempotency`].
+    pub idempotency: MockIdempotencyRepository,
     commit: Arc<Outcome>,
     committed: Arc<AtomicUsize>,
 }
@@ -181,6 +191,9 @@ impl Repositories for MockRepositories {
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         &mut self.appointments
     }
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        &mut self.calendar
+    }
     fn history(&mut self) -> &mut dyn HistoryRepository {
         &mut self.history
     }
@@ -195,6 +208,9 @@ impl Repositories for MockRepositories {
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
         &mut self.audit
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        &mut self.idempotency
     }
 }
 

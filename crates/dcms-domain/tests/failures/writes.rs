@@ -1,9 +1,12 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
+use std::sync::Arc;
+
 use dcms_domain::Services;
 use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
-    Appointment, AppointmentChanges, PartiesStanding, Standing, Status, Transition,
+    Appointment, AppointmentChanges, BookAppointment, PartiesStanding, ServiceRequest, Standing,
+    Status, Transition,
 };
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
@@ -16,6 +19,7 @@ use dcms_domain::patients::{
     ContactChanges, CreateContact, Gender, PatientChanges, PatientDetails, RegisterNumber,
 };
 use dcms_domain::shared::{Cents, Change, Clock as _, Expected, Page};
+use dcms_domain::store::{IdempotencyKey, KeptAnswer, KeyedRequest};
 use dcms_domain::testing::{FrozenClock, MockRepositories, PASSWORD};
 
 use crate::samples::Samples;
@@ -248,6 +252,29 @@ fn list_record(ports: &mut MockRepositories, answers: Answers) {
         .returning(|_, _| answers.with(last(payment)));
 }
 
+fn book_visit(ports: &mut MockRepositories, answers: Answers) {
+    ports
+        .appointments
+        .expect_standing()
+        .returning(|_| answers.with(AVAILABLE));
+    know_services(ports, answers);
+    ports
+        .appointments
+        .expect_book()
+        .returning(|_, _| answers.with(()));
+}
+
+fn booking() -> BookAppointment {
+    let with = Samples::get();
+    BookAppointment {
+        services: vec![ServiceRequest {
+            service_id: with.service.service_id,
+            qty: 1,
+        }],
+        ..with.booking.clone()
+    }
+}
+
 /// A visit long over, with notes.
 fn old_visit() -> Appointment {
     Appointment {
@@ -265,7 +292,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 46] = [
+pub(crate) const WRITES: [Write; 47] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -554,6 +581,8 @@ pub(crate) const WRITES: [Write; 46] = [
             let room = CreateRoom {
                 name: "New".to_owned(),
                 is_active: true,
+                kind: None,
+                position: 0,
             };
             Box::pin(outcome(services.clinic.create_room(&with.actor, room)))
         },
@@ -730,6 +759,10 @@ pub(crate) const WRITES: [Write; 46] = [
                 .expect_redact()
                 .returning(|_| answers.with(()));
             ports.audit.expect_redact().returning(|_| answers.with(()));
+            ports
+                .idempotency
+                .expect_forget_patient()
+                .returning(|_| answers.with(()));
         },
         call: |services, with| {
             let (actor, id) = (&with.actor, with.patient.patient_id);
@@ -838,24 +871,39 @@ pub(crate) const WRITES: [Write; 46] = [
     },
     Write {
         name: "book a visit",
+        script: book_visit,
+        call: |services, with| {
+            let actor = &with.actor;
+            Box::pin(outcome(services.appointments.book(actor, booking())))
+        },
+    },
+    Write {
+        name: "book a visit by a request that names itself",
         script: |ports, answers| {
-            ports
-                .appointments
-                .expect_standing()
-                .returning(|_| answers.with(AVAILABLE));
-            know_services(ports, answers);
-            ports
-                .appointments
-                .expect_book()
-                .returning(|_, _| answers.with(()));
+            let idempotency = &mut ports.idempotency;
+            idempotency
+                .expect_claim()
+                .returning(|_, _| answers.with(None));
+            idempotency.expect_keep().returning(|_| answers.with(()));
+            book_visit(ports, answers);
         },
         call: |services, with| {
-            let mut booking = with.booking.clone();
-            booking.services = vec![dcms_domain::appointments::ServiceRequest {
-                service_id: with.service.service_id,
-                qty: 1,
-            }];
-            Box::pin(outcome(services.appointments.book(&with.actor, booking)))
+            let book = move |services: Arc<Services>| async move {
+                let booked = services.appointments.book(&with.actor, booking()).await;
+                booked.map(|visit| KeptAnswer {
+                    status: 201,
+                    location: None,
+                    entity_tag: None,
+                    body: visit.appointment_id.to_string().into_bytes(),
+                })
+            };
+            Box::pin(outcome(async move {
+                let request = KeyedRequest {
+                    key: IdempotencyKey::parse("a-key").unwrap(),
+                    fingerprint: [0; 32],
+                };
+                services.once(&with.actor, &request, book).await
+            }))
         },
     },
     Write {
@@ -942,6 +990,9 @@ pub(crate) const WRITES: [Write; 46] = [
                 current_price: Cents::ZERO,
                 default_duration_minutes: None,
                 is_active: true,
+                buffer_minutes: 0,
+                room_kind: None,
+                doctor_ids: Vec::new(),
             };
             Box::pin(outcome(services.catalog.create(&with.actor, service)))
         },

@@ -208,6 +208,8 @@ static START: LazyLock<Start> = LazyLock::new(|| {
         let room = dcms_domain::clinic::CreateRoom {
             name: "Room 2".to_owned(),
             is_active: true,
+            kind: None,
+            position: 0,
         };
         let room = clinic
             .services
@@ -245,11 +247,13 @@ fn transition(step: Step) -> Transition {
         },
         Step::Reschedule(_, place) => Transition::Reschedule {
             starts_at: at(place.from),
-            ends_at: at(place.to),
+            ends_at: Some(at(place.to)),
             doctor_id: Some(START.doctors[place.doctor]),
             room_id: place
                 .room
                 .map_or(Change::Clear, |room| Change::Set(START.rooms[room])),
+            overbook_reason: None,
+            reason: None,
         },
         Step::Book(_) | Step::Wait => unreachable!("these are no transitions"),
     }
@@ -268,7 +272,7 @@ impl Booking {
                     doctor_id: START.doctors[place.doctor],
                     room_id: place.room.map(|room| START.rooms[room]),
                     starts_at: at(place.from),
-                    ends_at: at(place.to),
+                    ends_at: Some(at(place.to)),
                     notes: None,
                     services: Vec::new(),
                     overbook_reason: None,

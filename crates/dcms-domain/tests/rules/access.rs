@@ -174,9 +174,11 @@ fn transition(name: &str, with: &Question<'_>) -> Transition {
         },
         _ => Transition::Reschedule {
             starts_at: with.clinic.minutes_from_now(600),
-            ends_at: with.clinic.minutes_from_now(630),
+            ends_at: Some(with.clinic.minutes_from_now(630)),
             doctor_id: None,
             room_id: Change::Keep,
+            overbook_reason: None,
+            reason: None,
         },
     }
 }
@@ -229,6 +231,8 @@ fn clinic_questions() -> Questions {
         create_room: |with| clinic.create_room(CreateRoom {
             name: String::new(),
             is_active: true,
+            kind: None,
+            position: 0,
         });
         change_room: |with| clinic.change_room(with.no(), &ANY, RoomChanges::default());
         delete_room: |with| clinic.delete_room(with.no(), &ANY);
@@ -246,6 +250,9 @@ fn catalog_questions() -> Questions {
             current_price: Cents::ZERO,
             default_duration_minutes: None,
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
         });
         change_service: |with| catalog.change(with.no(), &ANY, ServiceChanges::default());
         delete_service: |with| catalog.delete(with.no(), &ANY);

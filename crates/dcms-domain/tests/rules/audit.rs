@@ -464,6 +464,8 @@ fn whatever_is_done_to_the_clinic_leaves_one_entry() {
         let room = CreateRoom {
             name: "Room 2".to_owned(),
             is_active: false,
+            kind: None,
+            position: 0,
         };
         let room = leaves!(stage, manager, clinic.create_room(room), |room| format!(
             "create room {}\nname: - → Room 2\nis_active: - → false",
@@ -493,6 +495,9 @@ fn whatever_is_done_to_the_catalog_leaves_one_entry() {
             current_price: Cents::new(1_250),
             default_duration_minutes: None,
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
         };
         let service = leaves!(stage, manager, catalog.create(service), |service| format!(
             "create service {}\ncode: - → NEW\nname: - → Something new\n\
@@ -655,7 +660,7 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
             "create appointment {} of {patient}\npatient_id: - → {patient}\n\
              doctor_id: - → {doctor}\nroom_id: - → {room}\nstarts_at: - → 2026-03-02T10:00:00Z\n\
              ends_at: - → 2026-03-02T10:30:00Z\nstatus: - → scheduled\n\
-             services: - → [{{service_id: {service}, qty: 2}}]\noverbook_reason: - → Pain",
+             services: - → [{{service_id: {service}, qty: 2, unit_price_cents: 8000}}]\noverbook_reason: - → Pain",
             visit.appointment_id
         ));
         let id = visit.appointment_id;
@@ -666,7 +671,7 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
         };
         let expected = format!(
             "change appointment {id} of {patient}\nroom_id: {room} → -\nnotes: - → Be kind\n\
-             services: [{{service_id: {service}, qty: 2}}] → -"
+             services: [{{service_id: {service}, qty: 2, unit_price_cents: 8000}}] → -"
         );
         leaves!(
             stage,
@@ -678,14 +683,16 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
         let other = stage.clinic.other_doctor.user_id;
         let moved = Transition::Reschedule {
             starts_at: visit.slot.starts_at() + TimeDelta::hours(1),
-            ends_at: visit.slot.ends_at() + TimeDelta::hours(1),
+            ends_at: Some(visit.slot.ends_at() + TimeDelta::hours(1)),
             doctor_id: Some(other),
             room_id: Change::Keep,
+            overbook_reason: None,
+            reason: None,
         };
         let expected = format!(
             "reschedule appointment {id} of {patient}\ndoctor_id: {doctor} → {other}\n\
              starts_at: 2026-03-02T10:00:00Z → 2026-03-02T11:00:00Z\n\
-             ends_at: 2026-03-02T10:30:00Z → 2026-03-02T11:30:00Z"
+             ends_at: 2026-03-02T10:30:00Z → 2026-03-02T11:30:00Z\noverbook_reason: Pain → -"
         );
         leaves!(
             stage,
@@ -694,15 +701,22 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
             |_| expected
         );
         for (transition, expected) in [
-            (Transition::Confirm, "confirm scheduled confirmed"),
-            (Transition::Arrive, "arrive confirmed arrived"),
-            (Transition::Start, "start arrived in_chair"),
-            (Transition::Complete, "complete in_chair completed"),
+            (Transition::Confirm, "status: scheduled → confirmed"),
+            (
+                Transition::Arrive,
+                "status: confirmed → arrived\narrived_at: - → 2026-03-02T09:00:00Z",
+            ),
+            (
+                Transition::Start,
+                "status: arrived → in_chair\nseated_at: - → 2026-03-02T09:00:00Z",
+            ),
+            (
+                Transition::Complete,
+                "status: in_chair → completed\ncompleted_at: - → 2026-03-02T09:00:00Z",
+            ),
         ] {
-            let [action, before, after] =
-                <[&str; 3]>::try_from(expected.split(' ').collect::<Vec<_>>()).unwrap();
-            let expected =
-                format!("{action} appointment {id} of {patient}\nstatus: {before} → {after}");
+            let action = transition.action().as_str();
+            let expected = format!("{action} appointment {id} of {patient}\n{expected}");
             leaves!(
                 stage,
                 manager,

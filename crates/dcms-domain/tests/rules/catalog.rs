@@ -13,6 +13,9 @@ fn crown() -> CreateService {
         current_price: Cents::new(50_000),
         default_duration_minutes: None,
         is_active: true,
+        buffer_minutes: 0,
+        room_kind: None,
+        doctor_ids: Vec::new(),
     }
 }
 
@@ -27,6 +30,9 @@ fn all_faults_of_a_service_are_told_at_once() {
             current_price: Cents::new(-1),
             default_duration_minutes: Some(0),
             is_active: true,
+            buffer_minutes: 0,
+            room_kind: None,
+            doctor_ids: Vec::new(),
         };
         assert_eq!(
             faults(catalog.create(manager, faulty).await),

@@ -19,6 +19,8 @@ fn room(name: &str) -> CreateRoom {
     CreateRoom {
         name: name.to_owned(),
         is_active: true,
+        kind: None,
+        position: 0,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use dcms_domain::appointments as model;
 use dcms_domain::appointments::Transition;
-use dcms_domain::shared::WindowRequest;
+use dcms_domain::shared::{Cents, WindowRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -23,7 +23,15 @@ pub(crate) struct Appointment {
     starts_at: Instant,
     /// The first moment that no longer belongs to it.
     ends_at: Instant,
+    /// Until when the room is taken: later than the visit ends where a buffer follows.
+    room_free_at: Instant,
     status: AppointmentStatus,
+    /// When the patient came in.
+    arrived_at: Option<Instant>,
+    /// When the treatment began.
+    seated_at: Option<Instant>,
+    /// When it was over.
+    completed_at: Option<Instant>,
     notes: Option<String>,
     services: Vec<PlannedService>,
     /// Why it was booked outside the hours, if it was.
@@ -39,6 +47,8 @@ pub(crate) struct Appointment {
 pub(crate) struct PlannedService {
     service_id: Id,
     qty: i32,
+    /// What one cost when it was planned; null when that is not known.
+    unit_price_cents: Option<i64>,
 }
 
 impl From<model::Appointment> for Appointment {
@@ -46,6 +56,7 @@ impl From<model::Appointment> for Appointment {
         let planned = |service: &model::PlannedService| PlannedService {
             service_id: Id::of(service.service_id),
             qty: service.quantity.get(),
+            unit_price_cents: service.unit_price.map(Cents::get),
         };
         Self {
             appointment_id: Id::of(appointment.appointment_id),
@@ -54,7 +65,11 @@ impl From<model::Appointment> for Appointment {
             room_id: appointment.room_id.map(Id::of),
             starts_at: Instant(appointment.slot.starts_at()),
             ends_at: Instant(appointment.slot.ends_at()),
+            room_free_at: Instant(appointment.room_free_at),
             status: AppointmentStatus(appointment.status),
+            arrived_at: appointment.arrived_at.map(Instant),
+            seated_at: appointment.seated_at.map(Instant),
+            completed_at: appointment.completed_at.map(Instant),
             notes: appointment.notes,
             services: appointment.services.iter().map(planned).collect(),
             overbook_reason: appointment.overbook_reason,
@@ -137,8 +152,10 @@ pub(super) struct BookAppointment {
     room_id: Option<Id>,
     /// The first moment that belongs to it.
     starts_at: Instant,
-    /// The first moment that no longer belongs to it; at most 24 hours later.
-    ends_at: Instant,
+    /// The first moment that no longer belongs to it; at most 24 hours later. When absent, the visit
+    /// takes as long as the planned services do; where none says how long, as long as the
+    /// clinic's `default_slot_minutes`.
+    ends_at: Option<Instant>,
     /// At most 10,000 characters.
     notes: Option<String>,
     /// At most 50.
@@ -154,7 +171,7 @@ impl From<BookAppointment> for model::BookAppointment {
             doctor_id: body.doctor_id.get(),
             room_id: body.room_id.map(Id::get),
             starts_at: body.starts_at.0,
-            ends_at: body.ends_at.0,
+            ends_at: body.ends_at.map(|ends_at| ends_at.0),
             notes: body.notes,
             services: requests_of(body.services.unwrap_or_default()),
             overbook_reason: body.overbook_reason,
@@ -195,23 +212,30 @@ impl From<ChangeAppointment> for model::AppointmentChanges {
 pub(super) struct RescheduleAppointment {
     /// The first moment that belongs to it.
     starts_at: Instant,
-    /// The first moment that no longer belongs to it; at most 24 hours later.
-    ends_at: Instant,
+    /// The first moment that no longer belongs to it; at most 24 hours later. When absent, the visit
+    /// keeps its length.
+    ends_at: Option<Instant>,
     /// The same doctor when absent.
     doctor_id: Option<Id>,
     /// The same room when absent, none when null.
     #[serde(default)]
     #[schema(value_type = Option<Id>)]
     room_id: Patch<Id>,
+    /// Why it may lie outside the hours. At most 500 characters.
+    overbook_reason: Option<String>,
+    /// Why it is moved. At most 500 characters.
+    reason: Option<String>,
 }
 
 impl From<RescheduleAppointment> for Transition {
     fn from(body: RescheduleAppointment) -> Self {
         Self::Reschedule {
             starts_at: body.starts_at.0,
-            ends_at: body.ends_at.0,
+            ends_at: body.ends_at.map(|ends_at| ends_at.0),
             doctor_id: body.doctor_id.map(Id::get),
             room_id: body.room_id.0.map(Id::get),
+            overbook_reason: body.overbook_reason,
+            reason: body.reason,
         }
     }
 }

@@ -1,5 +1,5 @@
 use axum::extract::State;
-use dcms_domain::appointments::{AppointmentKey, HistoryKey, Transition};
+use dcms_domain::appointments::{self as model, AppointmentKey, HistoryKey, Transition};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -8,6 +8,7 @@ use super::dto::{
     ChangeAppointment, RescheduleAppointment,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
+use crate::idempotency::KeyedJson;
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
 use crate::respond::{Answer, created, found, ok};
@@ -42,24 +43,30 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses((status = 201, description = "The visit is booked.", body = Appointment)),
     extensions(
         ("x-permission" = json!("schedule_appointments")),
-        ("x-problems" = json!(["appointment_overlap"])),
+        ("x-problems" = json!(["appointment_overlap", "idempotency_key_reused"])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
 async fn book_appointment(
     State(app): State<App>,
     Caller(actor): Caller,
-    Json(body): Json<BookAppointment>,
+    KeyedJson(body, keyed): KeyedJson<BookAppointment>,
 ) -> Answer {
-    let service = &app.services.appointments;
-    let appointment = service.book(&actor, body.into()).await?;
-    let location = format!("{BASE_PATH}/appointments/{}", appointment.appointment_id);
-    let version = appointment.version;
-    Ok(created(
-        location,
-        Some(version),
-        Appointment::from(appointment),
-    ))
+    let command = model::BookAppointment::from(body);
+    let (actor, command) = (&actor, &command);
+    keyed
+        .answer(app, actor, |app| async move {
+            let service = &app.services.appointments;
+            let appointment = service.book(actor, command.clone()).await?;
+            let location = format!("{BASE_PATH}/appointments/{}", appointment.appointment_id);
+            let version = appointment.version;
+            Ok(created(
+                location,
+                Some(version),
+                Appointment::from(appointment),
+            ))
+        })
+        .await
 }
 
 /// Find visits
@@ -154,17 +161,27 @@ async fn change_appointment(
     responses((status = 200, description = "The visit after it.", body = Appointment)),
     extensions(
         ("x-permission" = json!("schedule_appointments")),
-        ("x-problems" = json!(["invalid_transition", "appointment_overlap", "version_mismatch"])),
+        ("x-problems" = json!([
+            "invalid_transition", "appointment_overlap", "version_mismatch",
+            "idempotency_key_reused"
+        ])),
     ),
 )]
 async fn reschedule_appointment(
-    state: State<App>,
+    State(app): State<App>,
     caller: Caller,
     path: Path<1>,
     if_match: IfMatch,
-    Json(body): Json<RescheduleAppointment>,
+    KeyedJson(body, keyed): KeyedJson<RescheduleAppointment>,
 ) -> Answer {
-    act(state, caller, path, if_match, body.into()).await
+    let transition = Transition::from(body);
+    let actor = caller.0.clone();
+    keyed
+        .answer(app, &actor, |app| {
+            let (caller, path, if_match) = (caller.clone(), path.clone(), if_match.clone());
+            act(State(app), caller, path, if_match, transition.clone())
+        })
+        .await
 }
 
 /// Note that the patient said that they will come

@@ -4,7 +4,7 @@
 )]
 
 use dcms_domain::catalog as model;
-use dcms_domain::shared::Cents;
+use dcms_domain::shared::{Cents, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -25,6 +25,12 @@ pub(super) struct Service {
     default_duration_minutes: Option<i32>,
     /// Whether it may be planned and charged.
     is_active: bool,
+    /// How long the room stays taken when the visit is over.
+    buffer_minutes: i32,
+    /// The kind of room that it needs; null when any will do.
+    room_kind: Option<String>,
+    /// Who performs it; empty when everybody does.
+    doctor_ids: Vec<Id>,
 }
 
 impl From<model::Service> for Service {
@@ -36,6 +42,9 @@ impl From<model::Service> for Service {
             current_price_cents: service.current_price.get(),
             default_duration_minutes: service.default_duration_minutes,
             is_active: service.is_active,
+            buffer_minutes: service.buffer_minutes,
+            room_kind: service.room_kind,
+            doctor_ids: service.doctor_ids.into_iter().map(Id::of).collect(),
         }
     }
 }
@@ -54,6 +63,12 @@ pub(super) struct CreateService {
     default_duration_minutes: Option<i64>,
     /// `true` when absent.
     is_active: Option<bool>,
+    /// 0 to 240; 0 when absent.
+    buffer_minutes: Option<i64>,
+    /// 1 to 50 characters; any room when absent.
+    room_kind: Option<String>,
+    /// Users with the role doctor, at most 100; everybody when absent or empty.
+    doctor_ids: Option<Vec<Id>>,
 }
 
 impl From<CreateService> for model::CreateService {
@@ -64,8 +79,15 @@ impl From<CreateService> for model::CreateService {
             current_price: Cents::new(body.current_price_cents),
             default_duration_minutes: body.default_duration_minutes,
             is_active: body.is_active.unwrap_or(true),
+            buffer_minutes: body.buffer_minutes.unwrap_or(0),
+            room_kind: body.room_kind,
+            doctor_ids: doctors_of(body.doctor_ids.unwrap_or_default()),
         }
     }
+}
+
+fn doctors_of(ids: Vec<Id>) -> Vec<UserId> {
+    ids.into_iter().map(Id::get).collect()
 }
 
 /// Changes to a service.
@@ -92,6 +114,18 @@ pub(super) struct ChangeService {
     #[serde(default)]
     #[schema(value_type = bool)]
     is_active: Patch<bool>,
+    /// 0 to 240.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    buffer_minutes: Patch<i64>,
+    /// 1 to 50 characters; any room when null.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    room_kind: Patch<String>,
+    /// Users with the role doctor, at most 100; everybody when empty.
+    #[serde(default)]
+    #[schema(value_type = Vec<Id>)]
+    doctor_ids: Patch<Vec<Id>>,
 }
 
 impl From<ChangeService> for model::ServiceChanges {
@@ -102,6 +136,9 @@ impl From<ChangeService> for model::ServiceChanges {
             current_price: body.current_price_cents.0.map(Cents::new),
             default_duration_minutes: body.default_duration_minutes.0,
             is_active: body.is_active.0,
+            buffer_minutes: body.buffer_minutes.0,
+            room_kind: body.room_kind.0,
+            doctor_ids: body.doctor_ids.0.map(doctors_of),
         }
     }
 }

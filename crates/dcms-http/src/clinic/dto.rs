@@ -23,6 +23,12 @@ pub(super) struct Clinic {
     currency: String,
     /// How long a visit takes when nobody says, in minutes.
     default_slot_minutes: i32,
+    /// Slots that are offered start at multiples of these minutes.
+    slot_grid_minutes: i32,
+    /// How far ahead of its start a visit has to be booked; 0 when it may be entered later.
+    smallest_notice_minutes: i32,
+    /// How far ahead of its start a visit may be booked.
+    largest_notice_days: i32,
 }
 
 impl From<model::ClinicSettings> for Clinic {
@@ -35,6 +41,9 @@ impl From<model::ClinicSettings> for Clinic {
             email: settings.email,
             currency: settings.currency.code().to_owned(),
             default_slot_minutes: settings.default_slot_minutes,
+            slot_grid_minutes: settings.slot_grid_minutes,
+            smallest_notice_minutes: settings.smallest_notice_minutes,
+            largest_notice_days: settings.largest_notice_days,
         }
     }
 }
@@ -71,6 +80,18 @@ pub(super) struct ChangeClinic {
     #[serde(default)]
     #[schema(value_type = i64)]
     default_slot_minutes: Patch<i64>,
+    /// 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    slot_grid_minutes: Patch<i64>,
+    /// 0 to 43,200.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    smallest_notice_minutes: Patch<i64>,
+    /// 1 to 3,650.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    largest_notice_days: Patch<i64>,
 }
 
 impl From<ChangeClinic> for model::ClinicChanges {
@@ -83,6 +104,9 @@ impl From<ChangeClinic> for model::ClinicChanges {
             email: body.email.0,
             currency: body.currency.0,
             default_slot_minutes: body.default_slot_minutes.0,
+            slot_grid_minutes: body.slot_grid_minutes.0,
+            smallest_notice_minutes: body.smallest_notice_minutes.0,
+            largest_notice_days: body.largest_notice_days.0,
         }
     }
 }
@@ -94,6 +118,10 @@ pub(super) struct Room {
     name: String,
     /// Whether visits may be booked into it.
     is_active: bool,
+    /// What it is equipped for: services name the kind of room that they need.
+    kind: Option<String>,
+    /// Its place among the rooms.
+    position: i32,
     created_at: Instant,
     updated_at: Instant,
 }
@@ -104,6 +132,8 @@ impl From<model::Room> for Room {
             room_id: Id::of(room.room_id),
             name: room.name,
             is_active: room.is_active,
+            kind: room.kind,
+            position: room.position,
             created_at: Instant(room.created_at),
             updated_at: Instant(room.updated_at),
         }
@@ -118,6 +148,10 @@ pub(super) struct CreateRoom {
     name: String,
     /// `true` when absent.
     is_active: Option<bool>,
+    /// 1 to 50 characters.
+    kind: Option<String>,
+    /// 0 to 10,000; 0 when absent.
+    position: Option<i64>,
 }
 
 impl From<CreateRoom> for model::CreateRoom {
@@ -125,6 +159,8 @@ impl From<CreateRoom> for model::CreateRoom {
         Self {
             name: body.name,
             is_active: body.is_active.unwrap_or(true),
+            kind: body.kind,
+            position: body.position.unwrap_or(0),
         }
     }
 }
@@ -141,6 +177,14 @@ pub(super) struct ChangeRoom {
     #[serde(default)]
     #[schema(value_type = bool)]
     is_active: Patch<bool>,
+    /// 1 to 50 characters.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    kind: Patch<String>,
+    /// 0 to 10,000.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    position: Patch<i64>,
 }
 
 impl From<ChangeRoom> for model::RoomChanges {
@@ -148,17 +192,21 @@ impl From<ChangeRoom> for model::RoomChanges {
         Self {
             name: body.name.0,
             is_active: body.is_active.0,
+            kind: body.kind.0,
+            position: body.position.0,
         }
     }
 }
 
-/// An active user who treats patients.
+/// A user who treats patients.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Doctor {
     /// The id of the user.
     doctor_id: Id,
     /// What others call them.
     display_name: String,
+    /// Where they usually treat.
+    usual_room_id: Option<Id>,
 }
 
 impl From<model::Doctor> for Doctor {
@@ -166,8 +214,27 @@ impl From<model::Doctor> for Doctor {
         Self {
             doctor_id: Id::of(doctor.doctor_id),
             display_name: doctor.display_name,
+            usual_room_id: doctor.usual_room_id.map(Id::of),
         }
     }
 }
 
-request_bodies!(ChangeClinic, CreateRoom, ChangeRoom);
+/// Changes to what a user has as a doctor.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeDoctor {
+    /// An active room.
+    #[serde(default)]
+    #[schema(value_type = Option<Id>)]
+    usual_room_id: Patch<Id>,
+}
+
+impl From<ChangeDoctor> for model::DoctorChanges {
+    fn from(body: ChangeDoctor) -> Self {
+        Self {
+            usual_room_id: body.usual_room_id.0.map(Id::get),
+        }
+    }
+}
+
+request_bodies!(ChangeClinic, CreateRoom, ChangeRoom, ChangeDoctor);

@@ -1,9 +1,11 @@
 use axum::extract::State;
-use dcms_domain::shared::{RoomId, UserId};
+use dcms_domain::clinic::RoomKey;
+use dcms_domain::shared::UserId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::dto::{ChangeClinic, ChangeRoom, Clinic, CreateRoom, Doctor, Room};
+use super::dto::{ChangeClinic, ChangeDoctor, ChangeRoom, Clinic, CreateRoom, Doctor, Room};
+use crate::appointments::WithConflicts;
 use crate::extract::{Caller, IfMatch, Path};
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
@@ -11,6 +13,7 @@ use crate::respond::{Answer, created, found, nothing, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
+type ChangedRoom = WithConflicts<Room>;
 type DoctorList = List<Doctor>;
 type RoomList = List<Room>;
 
@@ -20,6 +23,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_rooms, create_room))
         .routes(routes!(read_room, change_room, delete_room))
         .routes(routes!(list_doctors))
+        .routes(routes!(read_doctor, change_doctor))
 }
 
 /// Read the clinic's settings
@@ -60,7 +64,7 @@ async fn change_clinic(
 
 /// List rooms
 ///
-/// In the order they were made.
+/// By their position, then in the order they were made.
 #[utoipa::path(
     get, path = "/rooms", tag = "Clinic",
     params(PageParams),
@@ -70,7 +74,7 @@ async fn change_clinic(
 async fn list_rooms(
     State(app): State<App>,
     Caller(actor): Caller,
-    Paging(page): Paging<RoomId>,
+    Paging(page): Paging<RoomKey>,
 ) -> Answer {
     let page = app.services.clinic.rooms(&actor, page).await?;
     Ok(ok(List::of(page, Room::from)))
@@ -112,10 +116,12 @@ async fn read_room(
 }
 
 /// Change a room
+///
+/// Visits in a room that is deactivated stay there; those that are coming are told.
 #[utoipa::path(
     patch, path = "/rooms/{room_id}", tag = "Clinic",
     request_body = ChangeRoom,
-    responses((status = 200, description = "The changed room.", body = Room)),
+    responses((status = 200, description = "The changed room.", body = ChangedRoom)),
     extensions(
         ("x-permission" = json!("change_clinic")),
         ("x-problems" = json!(["already_exists", "version_mismatch"])),
@@ -132,12 +138,12 @@ async fn change_room(
     let room = service
         .change_room(&actor, room_id.get(), &expected, body.into())
         .await?;
-    found::<_, Room>(room)
+    found::<_, ChangedRoom>(room)
 }
 
 /// Delete a room
 ///
-/// Only one that was never booked; deactivate others instead.
+/// Only one that was never booked and is nobody's usual one; deactivate others instead.
 #[utoipa::path(
     delete, path = "/rooms/{room_id}", tag = "Clinic",
     responses((status = 204, description = "The room is gone.")),
@@ -175,4 +181,48 @@ async fn list_doctors(
 ) -> Answer {
     let page = app.services.clinic.doctors(&actor, page).await?;
     Ok(ok(List::of(page, Doctor::from)))
+}
+
+/// Read a doctor
+///
+/// A user with the role, active or not.
+#[utoipa::path(
+    get, path = "/doctors/{doctor_id}", tag = "Clinic",
+    responses((status = 200, description = "The doctor.", body = Doctor)),
+    extensions(("x-permission" = json!("read_clinic"))),
+)]
+async fn read_doctor(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([doctor_id]): Path<1>,
+) -> Answer {
+    let service = &app.services.clinic;
+    let doctor = service.doctor(&actor, doctor_id.get()).await?;
+    found::<_, Doctor>(doctor)
+}
+
+/// Change a doctor
+///
+/// What they have as a doctor; the rest is changed with the user.
+#[utoipa::path(
+    patch, path = "/doctors/{doctor_id}", tag = "Clinic",
+    request_body = ChangeDoctor,
+    responses((status = 200, description = "The changed doctor.", body = Doctor)),
+    extensions(
+        ("x-permission" = json!("change_clinic")),
+        ("x-problems" = json!(["version_mismatch"])),
+    ),
+)]
+async fn change_doctor(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([doctor_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<ChangeDoctor>,
+) -> Answer {
+    let service = &app.services.clinic;
+    let doctor = service
+        .change_doctor(&actor, doctor_id.get(), &expected, body.into())
+        .await?;
+    found::<_, Doctor>(doctor)
 }

@@ -8,6 +8,7 @@ use super::dto::{
     ChangePassword, ChangeUser, CreateUser, Impersonate, LogIn, LoggedIn, Me, ResetPassword,
     Session, SessionFilter, User,
 };
+use crate::appointments::WithConflicts;
 use crate::extract::{Bearer, Caller, IfMatch, Path, Query, Source};
 use crate::json::Json;
 use crate::paging::{PageParams, Paging};
@@ -16,6 +17,7 @@ use crate::respond::{Answer, created, found, nothing, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::{Id, List};
 
+type ChangedUser = WithConflicts<User>;
 type SessionList = List<Session>;
 type UserList = List<User>;
 
@@ -281,11 +283,12 @@ async fn read_user(
 
 /// Change a user
 ///
-/// Roles count from the user's next request on. The clinic keeps at least one active admin.
+/// Roles count from the user's next request on. The clinic keeps at least one active admin. Visits
+/// of a doctor who is disabled, or is none any more, stay theirs; those that are coming are told.
 #[utoipa::path(
     patch, path = "/admin/users/{user_id}", tag = "Users",
     request_body = ChangeUser,
-    responses((status = 200, description = "The changed user.", body = User)),
+    responses((status = 200, description = "The changed user.", body = ChangedUser)),
     extensions(
         ("x-permission" = json!("manage_users")),
         ("x-problems" = json!(["already_exists", "last_admin", "version_mismatch"])),
@@ -302,7 +305,7 @@ async fn change_user(
     let user = service
         .change_user(&actor, user_id.get(), &expected, body.into())
         .await?;
-    found::<_, User>(user)
+    found::<_, ChangedUser>(user)
 }
 
 /// Give a user another password

@@ -143,6 +143,8 @@ impl Clinic {
         let room = CreateRoom {
             name: "Room".to_owned(),
             is_active: true,
+            kind: None,
+            position: 0,
         };
         Arc::new(Self {
             doctor: done(services.identity.create_user(&admin, doctor).await),

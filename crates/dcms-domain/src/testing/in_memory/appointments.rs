@@ -4,36 +4,38 @@ use super::{Connection, State, forms, hold, page, stored_before};
 use crate::access::Role;
 use crate::appointments::{
     Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
-    Parties, PartiesStanding, Standing,
+    ComingVisit, ConflictScope, Parties, PartiesStanding, Standing,
 };
 use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId};
 use crate::store::{Rule, StoreError};
 
-type SameResource = fn(&Appointment, &Appointment) -> bool;
+type Clash = fn(&Appointment, &Appointment) -> bool;
 
 /// What is in one place at a time, in the order in which it is told.
-const EXCLUSIVE: [(Rule, SameResource); 3] = [
+const EXCLUSIVE: [(Rule, Clash); 3] = [
     (Rule::DoctorDoubleBooked, |one, other| {
-        one.doctor_id == other.doctor_id
+        one.doctor_id == other.doctor_id && one.slot.overlaps(&other.slot)
     }),
     (Rule::RoomDoubleBooked, |one, other| {
-        one.room_id.is_some() && one.room_id == other.room_id
+        one.room_id.is_some()
+            && one.room_id == other.room_id
+            && one.slot.starts_at() < other.room_free_at
+            && other.slot.starts_at() < one.room_free_at
     }),
     (Rule::PatientDoubleBooked, |one, other| {
-        one.patient_id == other.patient_id
+        one.patient_id == other.patient_id && one.slot.overlaps(&other.slot)
     }),
 ];
 
 impl State {
     fn check_visit(&self, visit: &Appointment) -> Result<(), StoreError> {
         forms::check(&[visit])?;
-        for (rule, same_resource) in EXCLUSIVE {
+        for (rule, clash) in EXCLUSIVE {
             let is_taken = visit.status.occupies_slot()
                 && self.appointments.values().any(|other| {
                     other.appointment_id != visit.appointment_id
                         && other.status.occupies_slot()
-                        && other.slot.overlaps(&visit.slot)
-                        && same_resource(visit, other)
+                        && clash(visit, other)
                 });
             hold(rule, !is_taken)?;
         }
@@ -57,6 +59,19 @@ impl State {
             planned.all(|planned| self.services.contains_key(&planned.service_id)),
         )?;
         self.check_patient_known(visit.patient_id)
+    }
+}
+
+impl State {
+    fn coming_visit(&self, visit: &Appointment) -> ComingVisit {
+        let doctor = self.users.get(&visit.doctor_id);
+        let room = visit.room_id.map(|room_id| self.rooms.get(&room_id));
+        ComingVisit {
+            appointment: visit.clone(),
+            has_doctor: doctor
+                .is_some_and(|(user, _)| user.is_active && user.roles.contains(Role::Doctor)),
+            has_room: room.is_none_or(|room| room.is_some_and(|room| room.is_active)),
+        }
     }
 }
 
@@ -101,6 +116,35 @@ impl AppointmentRepository for Connection {
                 standing(state.rooms.get(&room_id), |room| room.is_active)
             }),
         })
+    }
+
+    async fn coming(
+        &mut self,
+        scope: &ConflictScope,
+        now: Instant,
+        request: PageRequest<AppointmentKey>,
+    ) -> Result<Page<ComingVisit, AppointmentKey>, StoreError> {
+        let state = self.read()?;
+        let filter = AppointmentFilter {
+            doctor_id: scope.doctor_id,
+            room_id: scope.room_id,
+            window: scope.window,
+            ..AppointmentFilter::default()
+        };
+        let mut found: Vec<ComingVisit> = state
+            .appointments
+            .values()
+            .filter(|visit| visit.may_conflict(now) && matches(visit, &filter))
+            .map(|visit| state.coming_visit(visit))
+            .collect();
+        let key = |visit: &ComingVisit| AppointmentKey::from(&visit.appointment);
+        found.sort_by_key(|visit| place(key(visit)));
+        Ok(page(
+            found.into_iter(),
+            &request,
+            |visit, after| place(key(visit)) > place(*after),
+            key,
+        ))
     }
 
     async fn book(

@@ -14,6 +14,14 @@ impl State {
         hold(Rule::ServiceCodeTaken, !is_taken)
     }
 
+    fn check_performers(&self, service: &Service) -> Result<(), StoreError> {
+        let mut doctors = service.doctor_ids.iter();
+        hold(
+            Rule::UserUnknown,
+            doctors.all(|doctor_id| self.users.contains_key(doctor_id)),
+        )
+    }
+
     fn is_planned_or_charged(&self, service_id: ServiceId) -> bool {
         let mut planned = self.appointments.values().flat_map(|visit| &visit.services);
         let mut charged = self.invoices.values().flat_map(|invoice| &invoice.items);
@@ -43,6 +51,7 @@ impl ServiceRepository for Connection {
                 !state.services.contains_key(&service.service_id),
             )?;
             state.check_code_free(service)?;
+            state.check_performers(service)?;
             state.services.insert(service.service_id, service.clone());
             Ok(())
         })
@@ -66,7 +75,8 @@ impl ServiceRepository for Connection {
         self.write(|state| {
             *stored_before(&mut state.services, &service.service_id, service)? = service.clone();
             forms::check(&[service])?;
-            state.check_code_free(service)
+            state.check_code_free(service)?;
+            state.check_performers(service)
         })
     }
 

@@ -2,8 +2,9 @@ use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page, same_text, stored_before, stored_in_version};
 use crate::access::Role;
-use crate::clinic::{ClinicRepository, ClinicSettings, Doctor, Room};
-use crate::shared::{Page, PageRequest, RoomId, UserId};
+use crate::clinic::{ClinicRepository, ClinicSettings, Doctor, Room, RoomKey};
+use crate::identity::User;
+use crate::shared::{Instant, Page, PageRequest, RoomId, UserId, Version};
 use crate::store::{Rule, StoreError};
 
 impl State {
@@ -13,6 +14,20 @@ impl State {
             .values()
             .any(|other| other.room_id != room.room_id && same_text(&other.name, &room.name));
         hold(Rule::RoomNameTaken, !is_taken)
+    }
+
+    fn as_doctor(&self, user: &User) -> Doctor {
+        let (usual_room_id, version) = self
+            .doctors
+            .get(&user.user_id)
+            .copied()
+            .unwrap_or((None, Version::NEVER_CHANGED));
+        Doctor {
+            doctor_id: user.user_id,
+            display_name: user.display_name.clone(),
+            usual_room_id,
+            version,
+        }
     }
 }
 
@@ -64,6 +79,9 @@ impl ClinicRepository for Connection {
             let mut visits = state.appointments.values();
             let is_used = visits.any(|visit| visit.room_id == Some(room.room_id));
             hold(Rule::StillInUse, !is_used)?;
+            let mut usual_rooms = state.doctors.values().map(|(usual_room, _)| *usual_room);
+            let is_usual = usual_rooms.any(|usual_room| usual_room == Some(room.room_id));
+            hold(Rule::StillInUse, !is_usual)?;
             state.rooms.remove(&room.room_id);
             Ok(())
         })
@@ -71,15 +89,55 @@ impl ClinicRepository for Connection {
 
     async fn rooms(
         &mut self,
-        request: PageRequest<RoomId>,
-    ) -> Result<Page<Room, RoomId>, StoreError> {
+        request: PageRequest<RoomKey>,
+    ) -> Result<Page<Room, RoomKey>, StoreError> {
         let state = self.read()?;
+        let mut rooms: Vec<Room> = state.rooms.values().cloned().collect();
+        rooms.sort_by_key(|room| RoomKey::from(room));
         Ok(page(
-            state.rooms.values().cloned(),
+            rooms.into_iter(),
             &request,
-            |room, after| room.room_id > *after,
-            |room| room.room_id,
+            |room, after| RoomKey::from(room) > *after,
+            |room| RoomKey::from(room),
         ))
+    }
+
+    async fn doctor(&mut self, doctor_id: UserId) -> Result<Option<Doctor>, StoreError> {
+        let state = self.read()?;
+        let doctor = state
+            .users
+            .get(&doctor_id)
+            .filter(|(user, _)| user.roles.contains(Role::Doctor))
+            .map(|(user, _)| state.as_doctor(user));
+        Ok(doctor)
+    }
+
+    async fn doctors_among(&mut self, user_ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
+        let state = self.read()?;
+        let doctors = state
+            .users
+            .values()
+            .filter(|(user, _)| user_ids.contains(&user.user_id))
+            .filter(|(user, _)| user.roles.contains(Role::Doctor));
+        Ok(doctors.map(|(user, _)| user.user_id).collect())
+    }
+
+    async fn update_doctor(&mut self, doctor: &Doctor, _: Instant) -> Result<(), StoreError> {
+        self.write(|state| {
+            let doctor_id = doctor.doctor_id;
+            let stored = state.doctors.get(&doctor_id);
+            let version = stored.map_or(Version::NEVER_CHANGED, |(_, version)| *version);
+            if version != doctor.version.previous() {
+                return Err(StoreError::Conflict);
+            }
+            hold(Rule::UserUnknown, state.users.contains_key(&doctor_id))?;
+            let usual_room = doctor.usual_room_id;
+            let is_known = usual_room.is_none_or(|room_id| state.rooms.contains_key(&room_id));
+            hold(Rule::RoomUnknown, is_known)?;
+            let stored = (usual_room, doctor.version);
+            state.doctors.insert(doctor_id, stored);
+            Ok(())
+        })
     }
 
     async fn doctors(
@@ -91,10 +149,7 @@ impl ClinicRepository for Connection {
             .users
             .values()
             .filter(|(user, _)| user.is_active && user.roles.contains(Role::Doctor))
-            .map(|(user, _)| Doctor {
-                doctor_id: user.user_id,
-                display_name: user.display_name.clone(),
-            });
+            .map(|(user, _)| state.as_doctor(user));
         Ok(page(
             doctors,
             &request,

@@ -1,8 +1,11 @@
 //! The forms that values have to have: the CHECK constraints of the database.
 
+use chrono::TimeDelta;
+
 use super::hold;
 use crate::appointments::{Appointment, AppointmentChange, MAX_PLANNED_SERVICES, Status};
 use crate::billing::{Invoice, MAX_INVOICE_LINES, Payment, Refund};
+use crate::calendar::{Closure, MINUTES_PER_DAY, TimeOff, WallSpan, WeeklyPlan};
 use crate::catalog::Service;
 use crate::clinic::{ClinicSettings, Room};
 use crate::identity::{PasswordHash, Session, User};
@@ -76,13 +79,47 @@ impl Formed for ClinicSettings {
             && optional(self.phone.as_ref(), 40)
             && optional(self.email.as_ref(), 254)
             && (5..=480).contains(&self.default_slot_minutes)
+            && (1..=60).contains(&self.slot_grid_minutes)
+            && 60 % self.slot_grid_minutes == 0
+            && (0..=43_200).contains(&self.smallest_notice_minutes)
+            && (1..=3_650).contains(&self.largest_notice_days)
             && versioned(self.version, &[self.updated_at])
     }
 }
 
 impl Formed for Room {
     fn is_well_formed(&self) -> bool {
-        text(&self.name, 100) && versioned(self.version, &[self.created_at, self.updated_at])
+        text(&self.name, 100)
+            && optional(self.kind.as_ref(), 50)
+            && (0..=10_000).contains(&self.position)
+            && versioned(self.version, &[self.created_at, self.updated_at])
+    }
+}
+
+impl Formed for WeeklyPlan {
+    fn is_well_formed(&self) -> bool {
+        let mut intervals = self.intervals.iter().flatten();
+        is_sane_day(self.valid_from)
+            && intervals.all(|interval| {
+                let (opens, closes) = (interval.opens_minute, interval.closes_minute);
+                opens < MINUTES_PER_DAY && opens < closes && closes - opens <= MINUTES_PER_DAY
+            })
+    }
+}
+
+fn span(span: WallSpan) -> bool {
+    is_sane_day(span.from.date()) && is_sane_day(span.until.date()) && span.from < span.until
+}
+
+impl Formed for Closure {
+    fn is_well_formed(&self) -> bool {
+        span(self.span) && text(&self.reason, 500) && is_sane_instant(self.created_at)
+    }
+}
+
+impl Formed for TimeOff {
+    fn is_well_formed(&self) -> bool {
+        span(self.span) && optional(self.reason.as_ref(), 500) && is_sane_instant(self.created_at)
     }
 }
 
@@ -107,6 +144,11 @@ impl Formed for Contact {
     }
 }
 
+fn times_in_order(times: &[Option<Instant>]) -> bool {
+    let known: Vec<Instant> = times.iter().copied().flatten().collect();
+    known.is_sorted() && known.into_iter().all(is_sane_instant)
+}
+
 impl Formed for Appointment {
     fn is_well_formed(&self) -> bool {
         optional(self.notes.as_ref(), 10_000)
@@ -114,6 +156,12 @@ impl Formed for Appointment {
             && optional(self.cancel_reason.as_ref(), 500)
             && self.cancel_reason.is_some() == (self.status == Status::Cancelled)
             && self.services.len() <= MAX_PLANNED_SERVICES
+            && self
+                .services
+                .iter()
+                .all(|planned| planned.unit_price.is_none_or(price))
+            && (TimeDelta::zero()..=TimeDelta::hours(4)).contains(&self.buffer())
+            && times_in_order(&[self.arrived_at, self.seated_at, self.completed_at])
             && versioned(self.version, &[self.created_at, self.updated_at])
     }
 }
@@ -132,6 +180,8 @@ impl Formed for Service {
             && self
                 .default_duration_minutes
                 .is_none_or(|minutes| (1..=1440).contains(&minutes))
+            && (0..=240).contains(&self.buffer_minutes)
+            && optional(self.room_kind.as_ref(), 50)
             && versioned(self.version, &[self.created_at, self.updated_at])
     }
 }

@@ -7,10 +7,12 @@
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod forms;
 mod history;
+mod idempotency;
 mod identity;
 mod patients;
 mod search;
@@ -32,16 +34,21 @@ use crate::appointments::{
 };
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
+use crate::calendar::{CalendarRepository, Closure, Schedule, TimeOff};
 use crate::catalog::{Service, ServiceRepository};
 use crate::clinic::{ClinicRepository, ClinicSettings, Room};
 use crate::identity::throttle::ThrottleRepository;
 use crate::identity::{PasswordHash, Session, SessionRepository, TokenHash, User, UserRepository};
 use crate::patients::{Contact, Patient, PatientRepository};
 use crate::shared::{
-    AppointmentId, AuditId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId, PaymentId,
-    RefundId, RoomId, ServiceId, SessionId, TimeWindow, UserId, Version, Versioned,
+    AppointmentId, AuditId, ClosureId, ContactId, Instant, InvoiceId, Page, PageRequest, PatientId,
+    PaymentId, RefundId, RoomId, ServiceId, SessionId, TimeOffId, TimeWindow, UserId, Version,
+    Versioned,
 };
-use crate::store::{NotReady, Repositories, Rule, Store, StoreError, UnitOfWork};
+use crate::store::{
+    AnsweredRequest, IdempotencyKey, IdempotencyRepository, NotReady, Repositories, Rule, Store,
+    StoreError, UnitOfWork,
+};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -92,6 +99,11 @@ struct State {
     retired_tokens: Vec<(TokenHash, SessionId)>,
     settings: ClinicSettings,
     rooms: BTreeMap<RoomId, Room>,
+    /// What was changed of doctors: their usual rooms.
+    doctors: BTreeMap<UserId, (Option<RoomId>, Version)>,
+    schedules: BTreeMap<Option<UserId>, Schedule>,
+    closures: BTreeMap<ClosureId, Closure>,
+    time_off: BTreeMap<TimeOffId, TimeOff>,
     patients: BTreeMap<PatientId, Patient>,
     contacts: BTreeMap<ContactId, Contact>,
     appointments: BTreeMap<AppointmentId, Appointment>,
@@ -102,6 +114,7 @@ struct State {
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
     audit: BTreeMap<AuditId, Arc<AuditEntry>>,
+    answers: BTreeMap<IdempotencyKey, AnsweredRequest>,
 }
 
 impl Default for State {
@@ -119,6 +132,9 @@ impl Default for State {
                 email: None,
                 currency: Currency::EUR,
                 default_slot_minutes: 30,
+                slot_grid_minutes: 5,
+                smallest_notice_minutes: 0,
+                largest_notice_days: 730,
                 version: Version::FIRST,
                 updated_at: Utc
                     .with_ymd_and_hms(2026, 1, 1, 0, 0, 0)
@@ -126,6 +142,10 @@ impl Default for State {
                     .expect("the instant exists"),
             },
             rooms: BTreeMap::new(),
+            doctors: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            closures: BTreeMap::new(),
+            time_off: BTreeMap::new(),
             patients: BTreeMap::new(),
             contacts: BTreeMap::new(),
             appointments: BTreeMap::new(),
@@ -136,6 +156,7 @@ impl Default for State {
             payments: BTreeMap::new(),
             refunds: BTreeMap::new(),
             audit: BTreeMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 }
@@ -266,6 +287,9 @@ impl Repositories for Connection {
     fn appointments(&mut self) -> &mut dyn AppointmentRepository {
         self
     }
+    fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self
+    }
     fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
@@ -279,6 +303,9 @@ impl Repositories for Connection {
         self
     }
     fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
         self
     }
 }

@@ -8,9 +8,10 @@ use crate::appointments::{
     Action, Appointment, AppointmentFilter, HistoryAction, Parties, PartiesStanding,
     PlannedService, Status,
 };
+use crate::calendar::Obstacle;
 use crate::identity::User;
 use crate::patients::Patient;
-use crate::shared::{PageRequest, Quantity, TimeWindow};
+use crate::shared::{Cents, PageRequest, Quantity, TimeSlot, TimeWindow};
 use crate::store::{Rule, Store, StoreError};
 
 struct People {
@@ -51,6 +52,12 @@ fn next(visit: &Appointment, change: impl FnOnce(&mut Appointment)) -> Appointme
         visit.version = visit.version.next();
         change(visit);
     })
+}
+
+/// Puts the visit there, without a buffer.
+fn move_to(visit: &mut Appointment, slot: TimeSlot) {
+    visit.slot = slot;
+    visit.room_free_at = slot.ends_at();
 }
 
 /// Who and what can be booked, cannot be booked, or does not exist.
@@ -145,6 +152,7 @@ pub async fn a_visit_is_stored_and_found(store: &dyn Store) {
     let planned = |service_id, quantity| PlannedService {
         service_id,
         quantity: Quantity::new(quantity).expect("within bounds"),
+        unit_price: Some(Cents::new(8_000)),
     };
     let full = Appointment {
         room_id: Some(room.room_id),
@@ -152,10 +160,22 @@ pub async fn a_visit_is_stored_and_found(store: &dyn Store) {
         services: vec![
             planned(second, 2),
             planned(first, 1),
-            planned(second, 10_000),
+            PlannedService {
+                unit_price: None,
+                ..planned(second, 10_000)
+            },
         ],
         overbook_reason: Some("Pain".to_owned()),
+        accepted_obstacles: vec![
+            Obstacle::ClinicHours,
+            Obstacle::DoctorHours,
+            Obstacle::Closure(stage.id()),
+            Obstacle::TimeOff(stage.id()),
+            Obstacle::DoctorNotAvailable,
+            Obstacle::RoomNotAvailable,
+        ],
         // The longest there is.
+        room_free_at: stage.at(28 * 60),
         ..stage.visit(&people.berta, &people.second_doctor, stage.slot(0, 24 * 60))
     };
     stage.book(&full).await.must();
@@ -220,6 +240,62 @@ pub async fn a_room_holds_one_visit_at_a_time(store: &dyn Store) {
     stage.book(&nowhere).await.must();
     let nowhere_too = visit_in(anna, first, None, 30, 40);
     stage.book(&nowhere_too).await.must();
+}
+
+/// While a room is cleaned up, it is taken; the doctor and the patient are free.
+pub async fn a_room_is_taken_until_it_is_clean(store: &dyn Store) {
+    let stage = Stage::new(store);
+    let people = people(&stage).await;
+    let room = stage.saved_room("Room 1").await;
+    let visit_in = |patient, doctor, from, to, buffer| Appointment {
+        room_id: Some(room.room_id),
+        room_free_at: stage.at(to + buffer),
+        ..stage.visit(patient, doctor, stage.slot(from, to))
+    };
+    let (anna, berta) = (&people.anna, &people.berta);
+    let (first, second) = (&people.first_doctor, &people.second_doctor);
+    let booked = visit_in(anna, first, 60, 90, 15);
+    stage.book(&booked).await.must();
+    for (from, to, buffer) in [(90, 100, 0), (104, 110, 0), (40, 59, 2), (0, 30, 240)] {
+        let refused = stage.book(&visit_in(berta, second, from, to, buffer)).await;
+        assert_violates(refused, Rule::RoomDoubleBooked);
+    }
+    let behind = visit_in(berta, second, 105, 110, 0);
+    stage.book(&behind).await.must();
+    let elsewhere = stage.visit(anna, first, stage.slot(90, 105));
+    stage.book(&elsewhere).await.must();
+    let before = visit_in(berta, second, 40, 50, 10);
+    stage.book(&before).await.must();
+    let longer = next(&before, |visit| visit.room_free_at = stage.at(61));
+    assert_violates(update(&stage, &longer).await, Rule::RoomDoubleBooked);
+
+    // The longest visit with the longest buffer is in the way a day later.
+    let longest = visit_in(anna, first, 10_000, 10_000 + 24 * 60, 240);
+    stage.book(&longest).await.must();
+    let next_day = visit_in(berta, second, 10_000 + 28 * 60 - 1, 10_000 + 28 * 60, 0);
+    assert_violates(stage.book(&next_day).await, Rule::RoomDoubleBooked);
+    let too_long = visit_in(berta, second, 20_000, 20_030, 241);
+    assert_violates(stage.book(&too_long).await, Rule::ValueRefused);
+}
+
+/// Nobody is seated before they came, or done before they were seated.
+pub async fn the_times_of_a_visit_are_in_order(store: &dyn Store) {
+    let stage = Stage::new(store);
+    let people = people(&stage).await;
+    let visit = stage.visit(&people.anna, &people.first_doctor, stage.slot(60, 90));
+    stage.book(&visit).await.must();
+    for [arrived, seated, completed] in [
+        [Some(2), Some(1), None],
+        [None, Some(2), Some(1)],
+        [Some(2), None, Some(1)],
+    ] {
+        let odd = next(&visit, |visit| {
+            visit.arrived_at = arrived.map(|minute| stage.at(minute));
+            visit.seated_at = seated.map(|minute| stage.at(minute));
+            visit.completed_at = completed.map(|minute| stage.at(minute));
+        });
+        assert_violates(update(&stage, &odd).await, Rule::ValueRefused);
+    }
 }
 
 /// A patient is taken like a doctor.
@@ -307,14 +383,21 @@ pub async fn a_changed_visit_is_stored(store: &dyn Store) {
     let planned = PlannedService {
         service_id: service.service_id,
         quantity: Quantity::ONE,
+        unit_price: Some(Cents::new(8_000)),
     };
     let moved = next(&visit, |visit| {
         visit.doctor_id = people.second_doctor.user_id;
         visit.room_id = Some(room.room_id);
-        visit.slot = stage.slot(40, 100);
+        move_to(visit, stage.slot(40, 100));
         visit.status = Status::Confirmed;
         visit.notes = Some("Notes".to_owned());
         visit.services = vec![planned, planned];
+        visit.room_free_at = stage.at(115);
+        visit.arrived_at = Some(stage.at(1));
+        visit.seated_at = Some(stage.at(1));
+        visit.completed_at = Some(stage.at(2));
+        visit.overbook_reason = Some("Pain".to_owned());
+        visit.accepted_obstacles = vec![Obstacle::RoomNotAvailable];
         visit.updated_at = stage.at(5);
     });
     update(&stage, &moved).await.must();
@@ -323,8 +406,12 @@ pub async fn a_changed_visit_is_stored(store: &dyn Store) {
 
     let cleared = next(&moved, |visit| {
         visit.room_id = None;
+        visit.room_free_at = visit.slot.ends_at();
+        visit.completed_at = None;
         visit.notes = None;
+        visit.accepted_obstacles.clear();
         visit.services.truncate(1);
+        visit.services[0].unit_price = Some(Cents::new(9_000));
         visit.status = Status::Cancelled;
         visit.cancel_reason = Some("Ill".to_owned());
     });
@@ -342,15 +429,15 @@ pub async fn a_visit_is_moved_only_to_a_free_slot(store: &dyn Store) {
     let second = stage.visit(&people.berta, &people.first_doctor, stage.slot(60, 90));
     stage.book(&first).await.must();
     stage.book(&second).await.must();
-    let a_little = next(&first, |visit| visit.slot = stage.slot(10, 60));
+    let a_little = next(&first, |visit| move_to(visit, stage.slot(10, 60)));
     update(&stage, &a_little).await.must();
-    let too_far = next(&a_little, |visit| visit.slot = stage.slot(10, 61));
+    let too_far = next(&a_little, |visit| move_to(visit, stage.slot(10, 61)));
     assert_violates(update(&stage, &too_far).await, Rule::DoctorDoubleBooked);
     assert_eq!(stored(&stage, &first).await.as_ref(), Some(&a_little));
 
     let elsewhere = stage.visit(&people.anna, &people.second_doctor, stage.slot(90, 120));
     stage.book(&elsewhere).await.must();
-    let onto_own = next(&a_little, |visit| visit.slot = stage.slot(90, 100));
+    let onto_own = next(&a_little, |visit| move_to(visit, stage.slot(90, 100)));
     assert_violates(update(&stage, &onto_own).await, Rule::PatientDoubleBooked);
 }
 
@@ -362,6 +449,7 @@ pub async fn a_visit_refers_to_what_exists(store: &dyn Store) {
     let planned = PlannedService {
         service_id: stage.id(),
         quantity: Quantity::ONE,
+        unit_price: Some(Cents::new(8_000)),
     };
     let wrong = [
         (
@@ -471,7 +559,7 @@ pub async fn one_of_two_who_move_gets_a_slot(store: &dyn Store) {
     stage.book(&first).await.must();
     stage.book(&second).await.must();
     let move_there = async |visit: &Appointment| {
-        let moved = next(visit, |visit| visit.slot = stage.slot(60, 90));
+        let moved = next(visit, |visit| move_to(visit, stage.slot(60, 90)));
         let change = by_their_doctor(visit, HistoryAction::Taken(Action::Reschedule));
         stage
             .take_turns(async || {
@@ -516,6 +604,7 @@ pub async fn visits_are_listed_by_party_and_status(store: &dyn Store) {
     first.services.push(PlannedService {
         service_id: service.service_id,
         quantity: Quantity::ONE,
+        unit_price: Some(Cents::new(8_000)),
     });
     let second = stage.visit(&people.berta, &people.first_doctor, stage.slot(0, 30));
     let third = stage.visit(&people.anna, &people.second_doctor, stage.slot(0, 30));

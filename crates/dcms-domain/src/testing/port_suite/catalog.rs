@@ -2,7 +2,7 @@ use super::stage::{Must, Stage, all_of, assert_conflict, assert_violates, change
 use crate::access::Role;
 use crate::appointments::PlannedService;
 use crate::catalog::{Service, ServiceFilter};
-use crate::shared::{Cents, PageRequest, Quantity};
+use crate::shared::{Cents, PageRequest, Quantity, UserId};
 use crate::store::{Rule, Store, StoreError};
 
 async fn insert(stage: &Stage<'_>, service: &Service) -> Result<(), StoreError> {
@@ -28,14 +28,24 @@ async fn stored(stage: &Stage<'_>, service: &Service) -> Option<Service> {
     connection.services().get(service.service_id).await.must()
 }
 
+async fn two_doctors(stage: &Stage<'_>) -> Vec<UserId> {
+    let first = stage.saved_user("doctor1", Role::Doctor).await;
+    let second = stage.saved_user("doctor2", Role::Doctor).await;
+    vec![first.user_id, second.user_id]
+}
+
 /// What was stored comes back, alone or with others.
 pub async fn a_service_is_stored_and_found(store: &dyn Store) {
     let stage = Stage::new(store);
     let filling = stage.saved_service("F1", "Filling").await;
+    let doctors = two_doctors(&stage).await;
     let crown = changed(&stage.service("C1", "Crown"), |service| {
         service.current_price = Cents::MAX_AMOUNT;
         service.default_duration_minutes = None;
         service.is_active = false;
+        service.buffer_minutes = 240;
+        service.room_kind = Some("surgery".into());
+        service.doctor_ids = doctors.clone();
     });
     insert(&stage, &crown).await.must();
     assert_eq!(stored(&stage, &crown).await.as_ref(), Some(&crown));
@@ -58,18 +68,37 @@ pub async fn a_service_is_stored_and_found(store: &dyn Store) {
 pub async fn a_changed_service_is_stored(store: &dyn Store) {
     let stage = Stage::new(store);
     let service = stage.saved_service("F1", "Filling").await;
+    let doctors = two_doctors(&stage).await;
     let next = changed(&service, |service| {
         service.code = "F2".into();
         service.name = "Large filling".into();
         service.current_price = Cents::ZERO;
         service.default_duration_minutes = None;
         service.is_active = false;
+        service.buffer_minutes = 10;
+        service.room_kind = Some("surgery".into());
+        service.doctor_ids = doctors[..1].to_vec();
         service.version = service.version.next();
         service.updated_at = stage.at(5);
     });
     update(&stage, &next).await.must();
     assert_eq!(stored(&stage, &service).await.as_ref(), Some(&next));
     assert_conflict(update(&stage, &next).await);
+    for doctor_ids in [doctors.clone(), doctors[1..].to_vec(), Vec::new()] {
+        let mut last = stored(&stage, &service).await.expect("it is stored");
+        last.doctor_ids = doctor_ids;
+        last.version = last.version.next();
+        update(&stage, &last).await.must();
+        assert_eq!(stored(&stage, &service).await.as_ref(), Some(&last));
+    }
+    let nobody = changed(
+        &stored(&stage, &service).await.expect("it is stored"),
+        |service| {
+            service.doctor_ids = vec![stage.id()];
+            service.version = service.version.next();
+        },
+    );
+    assert_violates(update(&stage, &nobody).await, Rule::UserUnknown);
     let unknown = changed(&next, |service| service.service_id = stage.id());
     assert_conflict(update(&stage, &unknown).await);
 }
@@ -94,7 +123,11 @@ pub async fn a_service_code_belongs_to_one_service(store: &dyn Store) {
 pub async fn a_service_of_the_wrong_form_is_refused(store: &dyn Store) {
     let stage = Stage::new(store);
     let fine = stage.service("F1", "Filling");
-    let wrong: [fn(&mut Service); 5] = [
+    let wrong: [fn(&mut Service); 9] = [
+        |service| service.buffer_minutes = -1,
+        |service| service.buffer_minutes = 241,
+        |service| service.room_kind = Some(String::new()),
+        |service| service.room_kind = Some("x".repeat(51)),
         |service| service.code = String::new(),
         |service| service.name = "x".repeat(201),
         |service| service.current_price = Cents::new(-1),
@@ -124,6 +157,7 @@ pub async fn a_service_is_deleted_unless_it_was_used(store: &dyn Store) {
     visit.services.push(PlannedService {
         service_id: planned.service_id,
         quantity: Quantity::ONE,
+        unit_price: Some(Cents::new(8_000)),
     });
     stage.book(&visit).await.must();
     let charged = stage.saved_service("C1", "Charged").await;

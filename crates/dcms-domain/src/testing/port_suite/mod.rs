@@ -25,6 +25,7 @@ mod catalog;
 mod clinic;
 mod contacts;
 mod history;
+mod idempotency;
 mod identity;
 mod invoices;
 mod patients;
@@ -70,6 +71,13 @@ suite! {
         a_dropped_unit_of_work_leaves_nothing
         a_unit_of_work_sees_its_own_changes_and_others_do_not
         a_refused_unit_of_work_leaves_nothing;
+    idempotency:
+        an_answer_is_kept_and_found
+        an_answer_takes_the_place_of_an_older_one
+        an_answer_of_the_wrong_form_is_refused
+        claimants_of_a_key_take_turns
+        answers_about_a_patient_are_forgotten
+        old_answers_are_forgotten;
     identity:
         a_user_is_stored_and_found
         a_changed_user_is_stored
@@ -105,7 +113,8 @@ suite! {
         a_room_of_the_wrong_form_is_refused
         a_room_is_deleted_unless_it_was_booked
         rooms_come_in_pages
-        doctors_are_active_users_with_the_role;
+        doctors_are_active_users_with_the_role
+        a_doctor_is_found_and_changed;
     patients:
         register_numbers_differ
         a_patient_is_stored_and_found
@@ -145,6 +154,8 @@ suite! {
         a_visit_is_stored_and_found
         a_doctor_is_in_one_place_at_a_time
         a_room_holds_one_visit_at_a_time
+        a_room_is_taken_until_it_is_clean
+        the_times_of_a_visit_are_in_order
         a_patient_is_in_one_place_at_a_time
         the_first_that_is_taken_is_told
         a_visit_that_does_not_take_place_frees_its_slot

@@ -1,0 +1,120 @@
+use std::borrow::Cow;
+
+use dcms_domain::appointments as model;
+use dcms_domain::calendar::Obstacle as ObstacleModel;
+use serde::Serialize;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::dto::Appointment;
+use crate::wire::Id;
+
+/// A coming visit that something stands in the way of.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AppointmentConflict {
+    appointment: Appointment,
+    /// What was not accepted.
+    obstacles: Vec<Obstacle>,
+}
+
+/// What stands in the way of a visit, besides other visits.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Obstacle {
+    kind: ObstacleKind,
+    /// Of the closure, or of the time off.
+    id: Option<Id>,
+}
+
+/// The kinds of what stands in the way of a visit.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ObstacleKind {
+    ClinicHours,
+    DoctorHours,
+    Closure,
+    TimeOff,
+    DoctorNotAvailable,
+    RoomNotAvailable,
+}
+
+impl From<ObstacleModel> for Obstacle {
+    fn from(obstacle: ObstacleModel) -> Self {
+        let (kind, id) = match obstacle {
+            ObstacleModel::ClinicHours => (ObstacleKind::ClinicHours, None),
+            ObstacleModel::DoctorHours => (ObstacleKind::DoctorHours, None),
+            ObstacleModel::Closure(id) => (ObstacleKind::Closure, Some(Id::of(id))),
+            ObstacleModel::TimeOff(id) => (ObstacleKind::TimeOff, Some(Id::of(id))),
+            ObstacleModel::DoctorNotAvailable => (ObstacleKind::DoctorNotAvailable, None),
+            ObstacleModel::RoomNotAvailable => (ObstacleKind::RoomNotAvailable, None),
+        };
+        Self { kind, id }
+    }
+}
+
+impl From<model::AppointmentConflict> for AppointmentConflict {
+    fn from(conflict: model::AppointmentConflict) -> Self {
+        Self {
+            appointment: conflict.appointment.into(),
+            obstacles: conflict.obstacles.into_iter().map(Obstacle::from).collect(),
+        }
+    }
+}
+
+/// Something that was changed: its own fields, and the coming visits that are in conflict now.
+#[derive(Serialize)]
+pub(crate) struct WithConflicts<Resource> {
+    #[serde(flatten)]
+    resource: Resource,
+    conflicts: Vec<AppointmentConflict>,
+    more_conflicts: bool,
+}
+
+impl<Model, Resource: From<Model>> From<model::Changed<Model>> for WithConflicts<Resource> {
+    fn from(changed: model::Changed<Model>) -> Self {
+        let conflicts = changed.conflicts.into_iter();
+        Self {
+            resource: changed.thing.into(),
+            conflicts: conflicts.map(AppointmentConflict::from).collect(),
+            more_conflicts: changed.more_conflicts,
+        }
+    }
+}
+
+impl<Resource: ToSchema> PartialSchema for WithConflicts<Resource> {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::Object(resource)) = Resource::schema() else {
+            return Resource::schema();
+        };
+        let conflicts = ArrayBuilder::new()
+            .items(Ref::from_schema_name(AppointmentConflict::name()))
+            .description(Some(
+                "The coming visits that are in conflict now, earlier ones first; at most 200. \
+                They stay as they are until somebody moves, cancels or accepts them.",
+            ));
+        let more_conflicts = ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            .description(Some("Whether there are others, or may be."));
+        ObjectBuilder::from(resource)
+            .property("conflicts", conflicts)
+            .required("conflicts")
+            .property("more_conflicts", more_conflicts)
+            .required("more_conflicts")
+            .into()
+    }
+}
+
+impl<Resource: ToSchema> ToSchema for WithConflicts<Resource> {
+    fn name() -> Cow<'static, str> {
+        format!("Changed{}", Resource::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Resource::schemas(schemas);
+        schemas.push((
+            AppointmentConflict::name().into_owned(),
+            AppointmentConflict::schema(),
+        ));
+        AppointmentConflict::schemas(schemas);
+    }
+}

@@ -1,0 +1,6 @@
+//! Hours, closures and time off.
+
+mod dto;
+mod routes;
+
+pub(crate) use routes::routes;
