@@ -275,6 +275,7 @@ impl AppointmentRepository for PgSession {
         .await
         .map_err(store_error)?;
         if booked {
+            self.note_changed_visit();
             Ok(())
         } else {
             Err(self.why_not_booked(appointment).await?)
@@ -412,6 +413,7 @@ impl AppointmentRepository for PgSession {
         .fetch_one(self.connection())
         .await
         .map_err(store_error)?;
+        self.note_changed_visit();
         require_change(changed)
     }
 

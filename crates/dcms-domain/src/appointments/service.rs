@@ -7,9 +7,9 @@ use super::planning::{
 };
 use super::{
     Appointment, AppointmentChange, AppointmentChanges, AppointmentConflict, AppointmentError,
-    AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment,
-    ComingVisit, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf, Parties,
-    ServiceRequest, Standing, Status, Transition, conflicts,
+    AppointmentEvent, AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion,
+    BookAppointment, ComingVisit, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf,
+    Parties, Position, ServiceRequest, Standing, Status, Transition, Watch, WatchQuery, conflicts,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -156,6 +156,49 @@ impl AppointmentService {
         let history = connection.history().list(of, page).await?;
         self.ports.note_read(actor, appointment.subject());
         Ok(history)
+    }
+
+    /// Which changes the actor hears of from now on. A day is what the clinic's zone makes of it now.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn watch(&self, actor: &Actor, query: WatchQuery) -> Result<Watch, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let window = WindowRequest {
+            day: query.day,
+            ..WindowRequest::default()
+        };
+        Ok(Watch {
+            doctor_id: query.doctor_id,
+            window: resolve_window(&mut *connection, window).await?,
+        })
+    }
+
+    /// At most `limit` changes after a position, in their order. They name visits and no patient,
+    /// so nobody's record was read.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn events_after(
+        &self,
+        actor: &Actor,
+        position: Position,
+        limit: u16,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().events_after(position, limit).await?)
+    }
+
+    /// The position of the last change that has one.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn last_position(&self, actor: &Actor) -> Result<Position, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().last_position().await?)
     }
 
     /// The appointments that match, earlier ones first.

@@ -23,6 +23,7 @@ type AppointmentVersionList = List<AppointmentVersion>;
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_appointments, book_appointment))
+        .routes(routes!(super::events::watch_appointments))
         .routes(routes!(read_appointment, change_appointment))
         .routes(routes!(read_appointment_history))
         .routes(routes!(list_conflicts))
