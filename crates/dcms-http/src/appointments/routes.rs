@@ -6,7 +6,7 @@ use utoipa_axum::routes;
 use super::conflicts::AppointmentConflict;
 use super::dto::{
     AcceptConflict, Appointment, AppointmentFilter, AppointmentVersion, BookAppointment,
-    CancelAppointment, ChangeAppointment, ConflictFilter, RescheduleAppointment,
+    CancelAppointment, ChangeAppointment, ConflictFilter, ListedAppointment, RescheduleAppointment,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
 use crate::idempotency::KeyedJson;
@@ -16,13 +16,14 @@ use crate::respond::{Answer, created, found, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
-type AppointmentList = List<Appointment>;
+type AppointmentList = List<ListedAppointment>;
 type ConflictList = List<AppointmentConflict>;
 type AppointmentVersionList = List<AppointmentVersion>;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_appointments, book_appointment))
+        .routes(routes!(super::events::watch_appointments))
         .routes(routes!(read_appointment, change_appointment))
         .routes(routes!(read_appointment_history))
         .routes(routes!(list_conflicts))
@@ -80,7 +81,7 @@ async fn book_appointment(
 
 /// Find visits
 ///
-/// Everything that overlaps the window, earlier visits first.
+/// Everything that overlaps the window, earlier visits first. With `date` it is the front desk's day.
 #[utoipa::path(
     get, path = "/appointments", tag = "Appointments",
     params(AppointmentFilter, PageParams),
@@ -94,8 +95,13 @@ async fn list_appointments(
     Paging(page): Paging<AppointmentKey>,
 ) -> Answer {
     let service = &app.services.appointments;
-    let page = service.appointments(&actor, filter.into(), page).await?;
-    Ok(ok(List::of(page, Appointment::from)))
+    let Some(day) = filter.day() else {
+        let page = service.appointments(&actor, filter.into(), page).await?;
+        return Ok(ok(List::of(page, ListedAppointment::from)));
+    };
+    let desk = service.front_desk(&actor, day, filter.into(), page).await?;
+    let listed = |visit| ListedAppointment::of(visit, desk.day, desk.now);
+    Ok(ok(List::of(desk.visits, listed)))
 }
 
 /// Find visits in conflict
