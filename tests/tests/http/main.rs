@@ -13,6 +13,8 @@ mod concurrency;
 mod conventions;
 mod day;
 mod edge;
+mod events;
+mod history;
 mod hostile;
 mod idempotency;
 mod identity;

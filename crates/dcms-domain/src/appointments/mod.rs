@@ -3,6 +3,7 @@
 mod audited;
 mod changed;
 mod conflicts;
+mod front_desk;
 mod history;
 mod model;
 mod planning;
@@ -10,7 +11,9 @@ mod repository;
 mod service;
 
 pub use changed::Changed;
-pub use conflicts::*;
+pub(crate) use conflicts::conflicts;
+pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
+pub use front_desk::*;
 pub use history::*;
 pub use model::*;
 pub use repository::*;

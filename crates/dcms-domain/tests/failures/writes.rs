@@ -1,7 +1,10 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
+use chrono::TimeDelta;
+use chrono_tz::Tz;
 use dcms_domain::Services;
 use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
@@ -11,7 +14,9 @@ use dcms_domain::appointments::{
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
 };
-use dcms_domain::calendar::{ChangeHours, CreateClosure, CreateTimeOff};
+use dcms_domain::calendar::{
+    ChangeHours, Closure, CreateClosure, CreateTimeOff, Timetable, WallSpan,
+};
 use dcms_domain::catalog::{CreateService, ServiceChanges};
 use dcms_domain::clinic::{ClinicChanges, CreateRoom, DoctorChanges, RoomChanges};
 use dcms_domain::identity::throttle::{Counted, Subject, SubjectKind};
@@ -23,6 +28,8 @@ use dcms_domain::shared::{Cents, Change, Clock as _, Expected, Page};
 use dcms_domain::store::{IdempotencyKey, KeptAnswer, KeyedRequest};
 use dcms_domain::testing::{FrozenClock, MockRepositories, PASSWORD};
 
+use uuid::Uuid;
+
 use crate::samples::{Samples, one_day};
 use crate::{Answers, Call, Write, outcome};
 
@@ -32,6 +39,7 @@ const AVAILABLE: PartiesStanding = PartiesStanding {
     patient: Standing::Available,
     doctor: Standing::Available,
     room: Standing::Available,
+    room_kind: None,
 };
 
 fn secret() -> Secret {
@@ -302,11 +310,55 @@ fn book_visit(ports: &mut MockRepositories, answers: Answers) {
         .expect_standing()
         .returning(|_| answers.with(AVAILABLE));
     know_services(ports, answers);
+    read_settings(ports, answers);
+    read_timetable(ports, answers, &[]);
     ports
         .appointments
         .expect_book()
         .returning(|_, _| answers.with(()));
 }
+
+fn read_timetable(ports: &mut MockRepositories, answers: Answers, closures: &'static [Closure]) {
+    ports.calendar.expect_timetable().returning(|_, _| {
+        answers.with(Timetable {
+            zone: Tz::UTC,
+            clinic: Vec::new(),
+            doctors: HashMap::new(),
+            closures: closures.to_vec(),
+            time_off: Vec::new(),
+        })
+    });
+}
+
+/// The visit of the samples, held against all that a move is held against, and stored.
+fn settle_visit(ports: &mut MockRepositories, answers: Answers, closures: &'static [Closure]) {
+    let visits = &mut ports.appointments;
+    visits
+        .expect_get()
+        .returning(|_| answers.with(Some(Samples::get().visit.clone())));
+    visits
+        .expect_standing()
+        .returning(|_| answers.with(AVAILABLE));
+    visits.expect_hold_calendar().returning(|| answers.with(()));
+    visits.expect_update().returning(|_, _| answers.with(()));
+    read_settings(ports, answers);
+    read_timetable(ports, answers, closures);
+}
+
+/// The day of the visit of the samples.
+static CLOSURE: LazyLock<Closure> = LazyLock::new(|| {
+    let visit = &Samples::get().visit;
+    let from = visit.slot.starts_at().naive_utc();
+    Closure {
+        closure_id: Uuid::nil().into(),
+        span: WallSpan {
+            from,
+            until: from + TimeDelta::days(1),
+        },
+        reason: "Strike".to_owned(),
+        created_at: visit.created_at,
+    }
+});
 
 fn booking() -> BookAppointment {
     let with = Samples::get();
@@ -336,7 +388,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 54] = [
+pub(crate) const WRITES: [Write; 56] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -1117,6 +1169,39 @@ pub(crate) const WRITES: [Write; 54] = [
                 id,
                 &ANY,
                 changes,
+            )))
+        },
+    },
+    Write {
+        name: "move a visit",
+        script: |ports, answers| settle_visit(ports, answers, &[]),
+        call: |services, with| {
+            let id = with.visit.appointment_id;
+            let moved = Transition::Reschedule {
+                starts_at: with.visit.slot.ends_at(),
+                ends_at: None,
+                doctor_id: None,
+                room_id: Change::Keep,
+                overbook_reason: None,
+                reason: Some("Asked for it".to_owned()),
+            };
+            let visits = &services.appointments;
+            Box::pin(outcome(visits.take_action(&with.actor, id, &ANY, moved)))
+        },
+    },
+    Write {
+        name: "accept what is in the way of a visit",
+        script: |ports, answers| {
+            settle_visit(ports, answers, std::slice::from_ref(&*CLOSURE));
+        },
+        call: |services, with| {
+            let id = with.visit.appointment_id;
+            let visits = &services.appointments;
+            Box::pin(outcome(visits.accept_conflict(
+                &with.actor,
+                id,
+                &ANY,
+                "Agreed",
             )))
         },
     },

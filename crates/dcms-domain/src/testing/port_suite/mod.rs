@@ -166,6 +166,7 @@ suite! {
         a_visit_of_the_wrong_form_is_refused
         one_of_many_gets_a_slot
         one_of_two_who_move_gets_a_slot
+        coming_visits_are_found
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
         visits_come_in_pages;
