@@ -2,11 +2,15 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{NaiveDate, NaiveDateTime, Weekday};
+use dcms_domain::access::Role;
 use dcms_domain::calendar::{
-    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
-    WallSpan, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during, readings_during,
+    Booking, CalendarRepository, Closure, ClosureKey, Schedule, SlotDoctor, Stretch, TimeOff,
+    TimeOffKey, Timetable, WallSpan, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during,
+    readings_during,
 };
-use dcms_domain::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
+use dcms_domain::shared::{
+    ClosureId, Instant, Page, PageRequest, PatientId, RoomId, TimeOffId, TimeSlot, UserId, Version,
+};
 use dcms_domain::store::StoreError;
 use uuid::Uuid;
 

@@ -110,6 +110,8 @@ pub(crate) const ROUTES: &[Route] = routes! {
     POST   "/appointments"
            r#"{"patient_id": "{patient}", "doctor_id": "{doctor}", "starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#
                                                                                                   201
+    GET    "/availability?date=2020-01-01" ""                                                     200
+    GET    "/availability/next" ""                                                                200
     GET    "/appointments/{scheduled}" ""                                                         200
     PATCH  "/appointments/{scheduled}" r#"{"notes": "Bring X-rays"}"#                             200
     POST   "/appointments/{scheduled}/reschedule"
