@@ -5,13 +5,13 @@ use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
-use dcms_domain::appointments::AppointmentKey;
+use dcms_domain::appointments::{AppointmentKey, HistoryKey};
 use dcms_domain::calendar::{ClosureKey, SlotKey, TimeOffKey};
 use dcms_domain::clinic::RoomKey;
 use dcms_domain::patients::PatientKey;
 use dcms_domain::shared::{
     AuditId, ContactId, InvoiceId, PageLimit, PageRequest, PaymentId, ServiceId, SessionId, UserId,
-    is_sane_instant,
+    Version, is_sane_instant,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -175,6 +175,21 @@ impl Cursor for SlotKey {
         Some(Self {
             starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
             doctor_id: Uuid::from_slice(id).ok()?.into(),
+        })
+    }
+}
+
+impl Cursor for HistoryKey {
+    fn to_bytes(&self) -> Vec<u8> {
+        let id = Uuid::from(self.appointment_id);
+        [self.version.get().to_be_bytes().as_slice(), id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (version, id) = bytes.split_first_chunk()?;
+        Some(Self {
+            appointment_id: Uuid::from_slice(id).ok()?.into(),
+            version: Version::new(i64::from_be_bytes(*version)),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use dcms_domain::access::Role as RoleModel;
-use dcms_domain::appointments::Status;
+use dcms_domain::appointments::{HistoryAction as HistoryActionModel, Status};
 use dcms_domain::audit::{AuditAction as AuditActionModel, Entity as EntityModel};
 use dcms_domain::billing::{InvoiceStatus as InvoiceStatusModel, PaymentMethod as MethodModel};
 use dcms_domain::calendar::RoomWish as RoomWishModel;
@@ -414,6 +414,8 @@ names! {
     AuditAction(AuditActionModel), "an action of the audit log";
     /// What it was done to.
     AuditEntity(EntityModel), "an entity of the audit log";
+    /// What was done to a visit.
+    HistoryAction(HistoryActionModel), "what was done to a visit";
     /// How money came in.
     PaymentMethod(MethodModel), "a method of payment: cash, card, bank_transfer, insurance or other";
 }

@@ -2,8 +2,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use dcms_domain::appointments::{
-    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, ComingVisit,
-    ConflictScope, Parties, PartiesStanding, PlannedService, Standing, Status,
+    Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
+    ComingVisit, ConflictScope, Parties, PartiesStanding, PlannedService, Standing, Status,
 };
 use dcms_domain::calendar::Obstacle;
 use dcms_domain::shared::{
@@ -170,12 +170,13 @@ impl AppointmentRepository for PgSession {
             ), doctor AS MATERIALIZED (
                 SELECT is_active, roles FROM users WHERE user_id = $2 FOR SHARE
             ), room AS MATERIALIZED (
-                SELECT is_active FROM rooms WHERE room_id = $3 FOR SHARE
+                SELECT is_active, kind FROM rooms WHERE room_id = $3 FOR SHARE
             )
             SELECT
                 (SELECT archived_at IS NULL FROM patient) AS patient,
                 (SELECT is_active AND 'doctor' = ANY (roles) FROM doctor) AS doctor,
-                (SELECT is_active FROM room) AS room
+                (SELECT is_active FROM room) AS room,
+                (SELECT kind FROM room) AS room_kind
             FROM plans",
             Uuid::from(parties.patient_id),
             Uuid::from(parties.doctor_id),
@@ -197,10 +198,15 @@ impl AppointmentRepository for PgSession {
                 Some(_) => standing(row.room),
                 None => Standing::Available,
             },
+            room_kind: row.room_kind,
         })
     }
 
-    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+    async fn book(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError> {
         let planned = PlannedColumns::of(&appointment.services);
         // See CALENDAR_LOCK for the first and the second part. What ON CONFLICT compares with is
         // the newest state, not that of when the statement began to wait for the lock.
@@ -218,7 +224,7 @@ impl AppointmentRepository for PgSession {
                     $19
                 FROM calendar
                 ON CONFLICT DO NOTHING
-                RETURNING appointment_id
+                RETURNING *
             ), planned AS (
                 INSERT INTO appointment_services (
                     appointment_id, position, service_id, qty, unit_price_cents
@@ -226,6 +232,14 @@ impl AppointmentRepository for PgSession {
                 SELECT appointment_id, position - 1, service_id, qty, unit_price_cents
                 FROM booked CROSS JOIN UNNEST($20::uuid[], $21::integer[], $22::bigint[])
                     WITH ORDINALITY AS line (service_id, qty, unit_price_cents, position)
+            ), history AS (
+                INSERT INTO appointment_history (
+                    appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
+                    room_id, starts_at, ends_at, status, changed_at
+                )
+                SELECT appointment_id, version, $23, $24, $25, $26, doctor_id, room_id, starts_at,
+                    ends_at, status, updated_at
+                FROM booked
             )
             SELECT EXISTS (SELECT FROM booked) AS \"booked!\"",
             CALENDAR_LOCK,
@@ -250,6 +264,10 @@ impl AppointmentRepository for PgSession {
             &planned.service_ids,
             &planned.quantities,
             &planned.unit_prices as &[Option<i64>],
+            change.action.as_str(),
+            Uuid::from(change.user_id),
+            change.impersonator_id.map(Uuid::from),
+            change.reason,
         )
         .fetch_one(self.connection())
         .await
@@ -315,7 +333,11 @@ impl AppointmentRepository for PgSession {
         Ok(())
     }
 
-    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+    async fn update(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError> {
         let planned = PlannedColumns::of(&appointment.services);
         // Those that claim no slot share the lock too: they write new index entries, which one
         // that claims a slot would wait for. The two statements about what is planned touch
@@ -331,7 +353,7 @@ impl AppointmentRepository for PgSession {
                     cancel_reason = $16, version = $17, updated_at = $18
                 FROM calendar
                 WHERE appointment_id = $2 AND version = $3
-                RETURNING appointment_id
+                RETURNING appointments.*
             ), dropped AS (
                 DELETE FROM appointment_services USING changed
                 WHERE appointment_services.appointment_id = changed.appointment_id
@@ -349,6 +371,14 @@ impl AppointmentRepository for PgSession {
                 ON CONFLICT (appointment_id, position)
                 DO UPDATE SET service_id = excluded.service_id, qty = excluded.qty,
                     unit_price_cents = excluded.unit_price_cents
+            ), history AS (
+                INSERT INTO appointment_history (
+                    appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
+                    room_id, starts_at, ends_at, status, changed_at
+                )
+                SELECT appointment_id, version, $22, $23, $24, $25, doctor_id, room_id, starts_at,
+                    ends_at, status, updated_at
+                FROM changed
             )
             SELECT EXISTS (SELECT FROM changed) AS \"changed!\"",
             CALENDAR_LOCK,
@@ -372,6 +402,10 @@ impl AppointmentRepository for PgSession {
             &planned.service_ids,
             &planned.quantities,
             &planned.unit_prices as &[Option<i64>],
+            change.action.as_str(),
+            Uuid::from(change.user_id),
+            change.impersonator_id.map(Uuid::from),
+            change.reason,
         )
         .fetch_one(self.connection())
         .await

@@ -109,6 +109,11 @@ GRANT SELECT, INSERT,
     ON appointments TO dcms_app;
 GRANT SELECT, INSERT, UPDATE (service_id, qty, unit_price_cents), DELETE
     ON appointment_services TO dcms_app;
+-- Rows are added, and get their positions; what they tell is never changed.
+GRANT SELECT, INSERT, UPDATE (position) ON appointment_history TO dcms_app;
+GRANT USAGE ON SEQUENCE appointment_history_positions TO dcms_app;
+-- Runs as the owner: what people wrote goes only when its patient is nobody.
+GRANT EXECUTE ON FUNCTION redact_history_of(uuid) TO dcms_app;
 
 -- Catalog.
 GRANT SELECT, INSERT,

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::calendar::CalendarRepository;
@@ -58,6 +58,10 @@ impl Repositories for PgSession {
     }
 
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dcms_domain::appointments::AppointmentRepository;
+use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
 use dcms_domain::billing::{InvoiceRepository, PaymentRepository};
 use dcms_domain::calendar::CalendarRepository;
@@ -100,6 +100,10 @@ impl Repositories for Part {
 
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
         self.0.calendar()
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.0.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

@@ -193,6 +193,27 @@ async fn of_48_clients_at_one_slot_one_gets_it() {
     assert_eq!(items(&list).len(), 3);
 }
 
+/// One visit, and one answer for all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_16_requests_of_one_name_one_has_an_effect() {
+    let clinic = Clinic::on(start().await).await;
+    let body = clinic.booking("2030-05-06T09:00:00Z", "2030-05-06T09:30:00Z");
+    let path = "/api/v1/appointments";
+    let book = || post(&clinic.desk, path, &body).header("idempotency-key", "booking-1");
+    let requests = std::iter::repeat_with(book).take(16).collect();
+    let answers = at_once(&clinic.server, "appointments", requests).await;
+    let is_replayed = |answer: &&Answer| answer.header("idempotency-replayed") == Some("true");
+    assert_eq!(answers.iter().filter(is_replayed).count(), 15);
+    for answer in &answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.body, answers[0].body);
+        assert_eq!(answer.header("location"), answers[0].header("location"));
+        assert_eq!(answer.header("etag"), answers[0].header("etag"));
+    }
+    let visits = clinic.desk.get(path).await;
+    assert_eq!(items(&visits), [answers[0].body.clone()]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_chain_of_overlapping_slots_nobody_is_refused_for_nothing() {
     let clinic = Clinic::on(start().await).await;

@@ -14,6 +14,7 @@ mod conventions;
 mod day;
 mod edge;
 mod hostile;
+mod idempotency;
 mod identity;
 mod invoices;
 mod openapi;

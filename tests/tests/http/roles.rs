@@ -113,6 +113,7 @@ pub(crate) const ROUTES: &[Route] = routes! {
     GET    "/availability?date=2020-01-01" ""                                                     200
     GET    "/availability/next" ""                                                                200
     GET    "/appointments/{scheduled}" ""                                                         200
+    GET    "/appointments/{scheduled}/history" ""                                                 200
     PATCH  "/appointments/{scheduled}" r#"{"notes": "Bring X-rays"}"#                             200
     POST   "/appointments/{scheduled}/reschedule"
            r#"{"starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#                              200

@@ -3,13 +3,16 @@
 mod audited;
 mod changed;
 mod conflicts;
+mod history;
 mod model;
 mod planning;
 mod repository;
 mod service;
 
 pub use changed::Changed;
-pub use conflicts::*;
+pub(crate) use conflicts::conflicts;
+pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
+pub use history::*;
 pub use model::*;
 pub use repository::*;
 pub use service::*;

@@ -1,7 +1,8 @@
 use async_trait::async_trait;
 
 use super::{
-    Appointment, AppointmentKey, ComingVisit, ConflictScope, Parties, PartiesStanding, Status,
+    Appointment, AppointmentChange, AppointmentKey, ComingVisit, ConflictScope, Parties,
+    PartiesStanding, Status,
 };
 use crate::shared::{
     AppointmentId, Instant, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId,
@@ -10,7 +11,8 @@ use crate::store::StoreError;
 
 /// Keeps appointments. Never lets a doctor, a room or a patient be in two places at a time, and
 /// keeps the visits of anonymized patients as they are:
-/// [`Rule::PatientAnonymized`](crate::store::Rule::PatientAnonymized).
+/// [`Rule::PatientAnonymized`](crate::store::Rule::PatientAnonymized). Each version that it stores
+/// is in the history too.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait AppointmentRepository: Send {
@@ -23,7 +25,11 @@ pub trait AppointmentRepository: Send {
     /// [`RoomDoubleBooked`](crate::store::Rule::RoomDoubleBooked) or
     /// [`PatientDoubleBooked`](crate::store::Rule::PatientDoubleBooked), the first that is true.
     /// Any number of clients may try the same slot at once.
-    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError>;
+    async fn book(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError>;
 
     /// The appointment of that id.
     async fn get(
@@ -45,7 +51,11 @@ pub trait AppointmentRepository: Send {
     /// Stores an appointment whose version was raised by one, planned services included; when the
     /// stored one is not the version before, answers [`StoreError::Conflict`]. Refuses a slot that
     /// is taken like [`book`](Self::book).
-    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError>;
+    async fn update(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError>;
 
     /// The appointments that match, earlier ones first.
     async fn list(

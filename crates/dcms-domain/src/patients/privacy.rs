@@ -1,6 +1,8 @@
 use super::{Contact, Patient, PatientService};
 use crate::access::{Actor, Permission};
-use crate::appointments::{Appointment, AppointmentFilter};
+use crate::appointments::{
+    Appointment, AppointmentChange, AppointmentFilter, AppointmentVersion, HistoryAction, HistoryOf,
+};
 use crate::audit::{AuditAction, AuditEntry, AuditFilter, Audited as _};
 use crate::billing::{Invoice, InvoiceFilter, Payment, PaymentFilter, Refund};
 use crate::shared::{
@@ -20,6 +22,8 @@ pub struct PatientExport {
     pub contacts: Vec<Contact>,
     /// Their visits, earlier ones first.
     pub appointments: Vec<Appointment>,
+    /// What was done to them, one visit after the other.
+    pub appointment_history: Vec<AppointmentVersion>,
     /// Their invoices with all lines, in the order they were drafted.
     pub invoices: Vec<Invoice>,
     /// The payments for them, in the order they were recorded.
@@ -125,13 +129,15 @@ impl PatientService {
                 return Err(PatientError::ComingVisit);
             }
             for visit in visits.iter().filter_map(|visit| visit.redacted(now)) {
-                work.appointments().update(&visit).await?;
+                let change = AppointmentChange::by(actor, HistoryAction::Anonymize, None);
+                work.appointments().update(&visit, &change).await?;
             }
             for contact in whole_list!(|page| work.patients().contacts(patient_id, page)) {
                 work.patients().delete_contact(&contact).await?;
             }
             let patient = patient.anonymized(now);
             work.patients().update(&patient).await?;
+            work.history().redact(patient_id).await?;
             work.payments().redact(patient_id).await?;
             work.audit().redact(patient_id).await?;
             work.idempotency().forget_patient(patient_id).await?;
@@ -154,6 +160,7 @@ async fn everything_about(
         patient_id: Some(patient_id),
         ..AppointmentFilter::default()
     };
+    let history = HistoryOf::Patient(patient_id);
     let invoices = InvoiceFilter {
         patient_id: Some(patient_id),
         ..InvoiceFilter::default()
@@ -174,6 +181,7 @@ async fn everything_about(
         exported_at,
         contacts: whole_list!(|page| work.patients().contacts(patient_id, page)),
         appointments: whole_list!(|page| work.appointments().list(&visits, page)),
+        appointment_history: whole_list!(|page| work.history().list(history, page)),
         invoices: whole_list!(|page| work.invoices().list(&invoices, page)),
         payments: whole_list!(|page| work.payments().list(&payments, page)),
         refunds: whole_list!(|page| work.payments().refunds_of_patient(patient_id, page)),

@@ -12,7 +12,7 @@ use std::error::Error;
 
 use async_trait::async_trait;
 
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::calendar::CalendarRepository;
@@ -64,6 +64,8 @@ pub trait Repositories: Send {
     fn appointments(&mut self) -> &mut dyn AppointmentRepository;
     /// Hours, closures and time off.
     fn calendar(&mut self) -> &mut dyn CalendarRepository;
+    /// What was done to appointments.
+    fn history(&mut self) -> &mut dyn HistoryRepository;
     /// The service catalog.
     fn services(&mut self) -> &mut dyn ServiceRepository;
     /// Invoices and their lines.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{IdempotencyRepository, NotReady, Repositories, Store, StoreError, UnitOfWork};
-use crate::appointments::AppointmentRepository;
+use crate::appointments::{AppointmentRepository, HistoryRepository};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{InvoiceRepository, PaymentRepository};
 use crate::calendar::CalendarRepository;
@@ -99,6 +99,10 @@ impl<Commit: Send> Repositories for Withheld<Commit> {
 
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
         self.work.calendar()
+    }
+
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        self.work.history()
     }
 
     fn services(&mut self) -> &mut dyn ServiceRepository {

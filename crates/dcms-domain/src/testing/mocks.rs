@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::appointments::{AppointmentRepository, MockAppointmentRepository};
+use crate::appointments::{
+    AppointmentRepository, HistoryRepository, MockAppointmentRepository, MockHistoryRepository,
+};
 use crate::audit::{AuditEntry, AuditRepository, MockAuditRepository};
 use crate::billing::{
     InvoiceRepository, MockInvoiceRepository, MockPaymentRepository, PaymentRepository,
@@ -101,6 +103,7 @@ impl MockStore {
             patients: MockPatientRepository::new(),
             appointments: MockAppointmentRepository::new(),
             calendar: MockCalendarRepository::new(),
+            history: MockHistoryRepository::new(),
             services: MockServiceRepository::new(),
             invoices: MockInvoiceRepository::new(),
             payments: MockPaymentRepository::new(),
@@ -153,6 +156,8 @@ pub struct MockRepositories {
     pub appointments: MockAppointmentRepository,
     /// See [`Repositories::calendar`].
     pub calendar: MockCalendarRepository,
+    /// See [`Repositories::history`].
+    pub history: MockHistoryRepository,
     /// See [`Repositories::services`].
     pub services: MockServiceRepository,
     /// See [`Repositories::invoices`].
@@ -188,6 +193,9 @@ impl Repositories for MockRepositories {
     }
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
         &mut self.calendar
+    }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
+        &mut self.history
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {
         &mut self.services

@@ -261,7 +261,7 @@ fn book_visit(ports: &mut MockRepositories, answers: Answers) {
     ports
         .appointments
         .expect_book()
-        .returning(|_| answers.with(()));
+        .returning(|_, _| answers.with(()));
 }
 
 fn booking() -> BookAppointment {
@@ -718,6 +718,12 @@ pub(crate) const WRITES: [Write; 47] = [
                     next: None,
                 })
             });
+            ports.history.expect_list().returning(|_, _| {
+                answers.with(Page {
+                    items: Vec::new(),
+                    next: None,
+                })
+            });
         },
         call: |services, with| {
             let id = with.patient.patient_id;
@@ -737,13 +743,19 @@ pub(crate) const WRITES: [Write; 47] = [
             appointments
                 .expect_lock_of_patient()
                 .returning(|_| answers.with(vec![old_visit()]));
-            appointments.expect_update().returning(|_| answers.with(()));
+            appointments
+                .expect_update()
+                .returning(|_, _| answers.with(()));
             ports
                 .patients
                 .expect_delete_contact()
                 .returning(|_| answers.with(()));
             ports
                 .payments
+                .expect_redact()
+                .returning(|_| answers.with(()));
+            ports
+                .history
                 .expect_redact()
                 .returning(|_| answers.with(()));
             ports.audit.expect_redact().returning(|_| answers.with(()));
@@ -914,7 +926,7 @@ pub(crate) const WRITES: [Write; 47] = [
             ports
                 .appointments
                 .expect_update()
-                .returning(|_| answers.with(()));
+                .returning(|_, _| answers.with(()));
         },
         call: |services, with| {
             let changes = AppointmentChanges {
@@ -950,7 +962,7 @@ pub(crate) const WRITES: [Write; 47] = [
             ports
                 .appointments
                 .expect_update()
-                .returning(|_| answers.with(()));
+                .returning(|_, _| answers.with(()));
         },
         call: |services, with| {
             let id = with.visit.appointment_id;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::json::request_bodies;
-use crate::wire::{AppointmentStatus, Bound, Day, Id, Instant, Patch};
+use crate::wire::{AppointmentStatus, Bound, Day, HistoryAction, Id, Instant, Patch};
 
 /// A visit.
 #[derive(Serialize, ToSchema)]
@@ -76,6 +76,51 @@ impl From<model::Appointment> for Appointment {
             cancel_reason: appointment.cancel_reason,
             created_at: Instant(appointment.created_at),
             updated_at: Instant(appointment.updated_at),
+        }
+    }
+}
+
+/// A version that a visit once was in, and how it came to be.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AppointmentVersion {
+    appointment_id: Id,
+    /// Counts the changes of the visit, from 1.
+    version: i64,
+    action: HistoryAction,
+    changed_at: Instant,
+    /// Who did it; null where the visit is older than the history.
+    user_id: Option<Id>,
+    /// The admin who acted as them, if one did.
+    impersonator_id: Option<Id>,
+    /// Why, if a reason was given.
+    reason: Option<String>,
+    /// Who was to treat from then on.
+    doctor_id: Id,
+    /// Where it was to be from then on, if that was settled.
+    room_id: Option<Id>,
+    /// The first moment that belonged to it from then on.
+    starts_at: Instant,
+    /// The first moment that no longer belonged to it from then on.
+    ends_at: Instant,
+    /// Where it stood from then on.
+    status: AppointmentStatus,
+}
+
+impl From<model::AppointmentVersion> for AppointmentVersion {
+    fn from(version: model::AppointmentVersion) -> Self {
+        Self {
+            appointment_id: Id::of(version.appointment_id),
+            version: version.version.get(),
+            action: HistoryAction(version.action),
+            changed_at: Instant(version.changed_at),
+            user_id: version.user_id.map(Id::of),
+            impersonator_id: version.impersonator_id.map(Id::of),
+            reason: version.reason,
+            doctor_id: Id::of(version.doctor_id),
+            room_id: version.room_id.map(Id::of),
+            starts_at: Instant(version.slot.starts_at()),
+            ends_at: Instant(version.slot.ends_at()),
+            status: AppointmentStatus(version.status),
         }
     }
 }

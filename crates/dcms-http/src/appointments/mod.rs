@@ -5,5 +5,5 @@ mod dto;
 mod routes;
 
 pub(crate) use conflicts::WithConflicts;
-pub(crate) use dto::Appointment;
+pub(crate) use dto::{Appointment, AppointmentVersion};
 pub(crate) use routes::routes;

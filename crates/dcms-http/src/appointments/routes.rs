@@ -1,11 +1,11 @@
 use axum::extract::State;
-use dcms_domain::appointments::{self as model, AppointmentKey, Transition};
+use dcms_domain::appointments::{self as model, AppointmentKey, HistoryKey, Transition};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::dto::{
-    Appointment, AppointmentFilter, BookAppointment, CancelAppointment, ChangeAppointment,
-    RescheduleAppointment,
+    Appointment, AppointmentFilter, AppointmentVersion, BookAppointment, CancelAppointment,
+    ChangeAppointment, RescheduleAppointment,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
 use crate::idempotency::KeyedJson;
@@ -16,11 +16,13 @@ use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
 type AppointmentList = List<Appointment>;
+type AppointmentVersionList = List<AppointmentVersion>;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_appointments, book_appointment))
         .routes(routes!(read_appointment, change_appointment))
+        .routes(routes!(read_appointment_history))
         .routes(routes!(reschedule_appointment))
         .routes(routes!(confirm_appointment))
         .routes(routes!(arrive_appointment))
@@ -100,6 +102,26 @@ async fn read_appointment(
     let service = &app.services.appointments;
     let appointment = service.appointment(&actor, appointment_id.get()).await?;
     found::<_, Appointment>(appointment)
+}
+
+/// Read what was done to a visit
+///
+/// Every version of it, from its booking on: who made it, when and why, and what the visit was since.
+#[utoipa::path(
+    get, path = "/appointments/{appointment_id}/history", tag = "Appointments",
+    params(PageParams),
+    responses((status = 200, description = "A page of versions.", body = AppointmentVersionList)),
+    extensions(("x-permission" = json!("read_appointments"))),
+)]
+async fn read_appointment_history(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+    Paging(page): Paging<HistoryKey>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let page = service.history(&actor, appointment_id.get(), page).await?;
+    Ok(ok(List::of(page, AppointmentVersion::from)))
 }
 
 /// Change a visit's notes, room or planned services

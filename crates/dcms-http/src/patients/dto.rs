@@ -8,7 +8,7 @@ use dcms_domain::shared::MoneyOverflow;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::appointments::Appointment;
+use crate::appointments::{Appointment, AppointmentVersion};
 use crate::audit::ExportedAccess;
 use crate::billing::{Invoice, Payment, Refund};
 use crate::json::request_bodies;
@@ -173,6 +173,8 @@ pub(super) struct PatientExport {
     contacts: Vec<Contact>,
     /// Earlier ones first.
     appointments: Vec<Appointment>,
+    /// What was done to them, one visit after the other.
+    appointment_history: Vec<AppointmentVersion>,
     /// In the order they were drafted.
     invoices: Vec<Invoice>,
     /// In the order they were recorded.
@@ -197,6 +199,11 @@ impl TryFrom<model::PatientExport> for PatientExport {
                 .appointments
                 .into_iter()
                 .map(Appointment::from)
+                .collect(),
+            appointment_history: export
+                .appointment_history
+                .into_iter()
+                .map(AppointmentVersion::from)
                 .collect(),
             invoices: invoices.collect::<Result<_, _>>()?,
             payments: export.payments.into_iter().map(Payment::from).collect(),

@@ -3,8 +3,8 @@ use async_trait::async_trait;
 use super::{Connection, State, forms, hold, page, stored_before};
 use crate::access::Role;
 use crate::appointments::{
-    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, ComingVisit,
-    ConflictScope, Parties, PartiesStanding, Standing,
+    Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
+    ComingVisit, ConflictScope, Parties, PartiesStanding, Standing,
 };
 use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow};
 use crate::store::{Rule, StoreError};
@@ -125,6 +125,9 @@ impl AppointmentRepository for Connection {
             room: parties.room_id.map_or(Standing::Available, |room_id| {
                 standing(state.rooms.get(&room_id), |room| room.is_active)
             }),
+            room_kind: parties
+                .room_id
+                .and_then(|room_id| state.rooms.get(&room_id)?.kind.clone()),
         })
     }
 
@@ -157,13 +160,17 @@ impl AppointmentRepository for Connection {
         ))
     }
 
-    async fn book(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+    async fn book(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError> {
         self.write(|state| {
             let id = appointment.appointment_id;
             hold(Rule::IdentifierTaken, !state.appointments.contains_key(&id))?;
             state.check_visit(appointment)?;
             state.appointments.insert(id, appointment.clone());
-            Ok(())
+            state.add_to_history(appointment, change)
         })
     }
 
@@ -190,11 +197,16 @@ impl AppointmentRepository for Connection {
         self.read().map(|_| ())
     }
 
-    async fn update(&mut self, appointment: &Appointment) -> Result<(), StoreError> {
+    async fn update(
+        &mut self,
+        appointment: &Appointment,
+        change: &AppointmentChange,
+    ) -> Result<(), StoreError> {
         self.write(|state| {
             let id = appointment.appointment_id;
             *stored_before(&mut state.appointments, &id, appointment)? = appointment.clone();
-            state.check_visit(appointment)
+            state.check_visit(appointment)?;
+            state.add_to_history(appointment, change)
         })
     }
 

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::hold;
-use crate::appointments::{Appointment, MAX_PLANNED_SERVICES, Status};
+use crate::appointments::{Appointment, AppointmentChange, MAX_PLANNED_SERVICES, Status};
 use crate::billing::{Invoice, MAX_INVOICE_LINES, Payment, Refund};
 use crate::calendar::{Closure, MINUTES_PER_DAY, TimeOff, WallSpan, WeeklyPlan};
 use crate::catalog::Service;
@@ -163,6 +163,12 @@ impl Formed for Appointment {
             && (TimeDelta::zero()..=TimeDelta::hours(4)).contains(&self.buffer())
             && times_in_order(&[self.arrived_at, self.seated_at, self.completed_at])
             && versioned(self.version, &[self.created_at, self.updated_at])
+    }
+}
+
+impl Formed for AppointmentChange {
+    fn is_well_formed(&self) -> bool {
+        optional(self.reason.as_ref(), 500)
     }
 }
 

@@ -11,6 +11,7 @@ mod calendar;
 mod catalog;
 mod clinic;
 mod forms;
+mod history;
 mod idempotency;
 mod identity;
 mod patients;
@@ -28,7 +29,9 @@ use iso_currency::Currency;
 
 pub use throttle::InMemoryThrottle;
 
-use crate::appointments::{Appointment, AppointmentRepository};
+use crate::appointments::{
+    Appointment, AppointmentRepository, AppointmentVersion, HistoryKey, HistoryRepository, Position,
+};
 use crate::audit::{AuditEntry, AuditRepository};
 use crate::billing::{Invoice, InvoiceRepository, Payment, PaymentRepository, Refund};
 use crate::calendar::{CalendarRepository, Closure, Schedule, TimeOff};
@@ -104,6 +107,7 @@ struct State {
     patients: BTreeMap<PatientId, Patient>,
     contacts: BTreeMap<ContactId, Contact>,
     appointments: BTreeMap<AppointmentId, Appointment>,
+    history: BTreeMap<HistoryKey, (AppointmentVersion, Option<Position>)>,
     services: BTreeMap<ServiceId, Service>,
     invoices: BTreeMap<InvoiceId, Invoice>,
     last_invoice_sequence: i64,
@@ -145,6 +149,7 @@ impl Default for State {
             patients: BTreeMap::new(),
             contacts: BTreeMap::new(),
             appointments: BTreeMap::new(),
+            history: BTreeMap::new(),
             services: BTreeMap::new(),
             invoices: BTreeMap::new(),
             last_invoice_sequence: 0,
@@ -283,6 +288,9 @@ impl Repositories for Connection {
         self
     }
     fn calendar(&mut self) -> &mut dyn CalendarRepository {
+        self
+    }
+    fn history(&mut self) -> &mut dyn HistoryRepository {
         self
     }
     fn services(&mut self) -> &mut dyn ServiceRepository {

@@ -25,6 +25,8 @@ mod billing;
 mod catalog;
 mod clinic;
 mod contacts;
+mod history;
+mod idempotency;
 mod identity;
 mod invoices;
 mod patients;
@@ -70,6 +72,13 @@ suite! {
         a_dropped_unit_of_work_leaves_nothing
         a_unit_of_work_sees_its_own_changes_and_others_do_not
         a_refused_unit_of_work_leaves_nothing;
+    idempotency:
+        an_answer_is_kept_and_found
+        an_answer_takes_the_place_of_an_older_one
+        an_answer_of_the_wrong_form_is_refused
+        claimants_of_a_key_take_turns
+        answers_about_a_patient_are_forgotten
+        old_answers_are_forgotten;
     identity:
         a_user_is_stored_and_found
         a_changed_user_is_stored
@@ -162,9 +171,17 @@ suite! {
         a_visit_of_the_wrong_form_is_refused
         one_of_many_gets_a_slot
         one_of_two_who_move_gets_a_slot
+        coming_visits_are_found
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
         visits_come_in_pages;
+    history:
+        every_version_of_a_visit_is_kept
+        a_history_comes_in_pages
+        a_change_is_by_known_users
+        a_change_that_is_refused_leaves_no_trace
+        changes_are_told_in_their_order
+        a_change_is_told_when_it_is_committed;
     catalog:
         a_service_is_stored_and_found
         a_changed_service_is_stored

@@ -1,7 +1,8 @@
 use chrono::NaiveDate;
 
-use super::stage::{Must, Stage, all_of, assert_violates, changed, page_of};
+use super::stage::{Must, Stage, all_of, assert_violates, by_their_doctor, changed, page_of};
 use crate::access::Role;
+use crate::appointments::{AppointmentChange, AppointmentVersion, HistoryAction, HistoryOf};
 use crate::audit::{AuditEntry, AuditFilter, AuditValue, FieldChange};
 use crate::billing::{Invoice, Payment, PaymentFilter, Refund};
 use crate::identity::User;
@@ -144,9 +145,10 @@ pub async fn nothing_is_added_to_an_anonymized_patient(store: &dyn Store) {
             .write(async |work| work.patients().update_contact(&changed_contact).await)
             .await
     };
+    let change = by_their_doctor(&visit, HistoryAction::Change);
     let write_visit = async || {
         stage
-            .write(async |work| work.appointments().update(&changed_visit).await)
+            .write(async |work| work.appointments().update(&changed_visit, &change).await)
             .await
     };
     let write_draft = async |change: &Invoice| {
@@ -186,11 +188,12 @@ struct Written {
     void: Invoice,
     payment: Payment,
     refund: Refund,
+    booking: AppointmentVersion,
     entry: AuditEntry,
 }
 
 impl Written {
-    async fn about(stage: &Stage<'_>, name: &str, by: &User) -> Self {
+    async fn about(stage: &Stage<'_>, name: &str, by: &User, from: i64) -> Self {
         let patient = stage.saved_patient(name, "Meyer").await;
         let draft = stage.saved_draft(&patient, 100).await;
         let void = draft.voided(name, stage.at(1)).must();
@@ -210,6 +213,16 @@ impl Written {
         let payment = payment.refunded_by(refund.amount).must();
         let reduced = paid.refunded_by(refund.amount, stage.at(3)).must();
         stage.pay_back(&refund, &payment, &reduced).await.must();
+        let visit = stage.visit(&patient, by, stage.slot(from, from + 30));
+        let booked = AppointmentChange {
+            reason: Some(name.to_owned()),
+            ..by_their_doctor(&visit, HistoryAction::Book)
+        };
+        stage
+            .write(async |work| work.appointments().book(&visit, &booked).await)
+            .await
+            .must();
+        let booking = only(history_of(stage, &patient).await);
         let entry = AuditEntry {
             patient_ids: vec![patient.patient_id],
             changes: vec![FieldChange {
@@ -228,6 +241,7 @@ impl Written {
             void,
             payment,
             refund,
+            booking,
             entry,
         }
     }
@@ -256,20 +270,29 @@ impl Written {
             void: void.must().expect("the invoice is there"),
             payment: only(payments),
             refund: only(refunds),
+            booking: only(history_of(stage, &self.patient).await),
             entry: only(entries),
         }
     }
 
     /// All that people wrote.
-    fn texts(&self) -> [String; 4] {
+    fn texts(&self) -> [String; 5] {
         let void_reason = self.void.voiding.as_ref().map(|voiding| &voiding.reason);
         [
             void_reason.cloned().unwrap_or_default(),
             self.payment.reference.clone().unwrap_or_default(),
             self.refund.reason.clone(),
+            self.booking.reason.clone().unwrap_or_default(),
             format!("{:?}", self.entry.changes),
         ]
     }
+}
+
+async fn history_of(stage: &Stage<'_>, patient: &Patient) -> Vec<AppointmentVersion> {
+    let mut connection = stage.connect().await;
+    let of = HistoryOf::Patient(patient.patient_id);
+    let page = connection.history().list(of, PageRequest::first()).await;
+    all_of(page)
 }
 
 fn only<Item>(items: Vec<Item>) -> Item {
@@ -282,6 +305,7 @@ fn only<Item>(items: Vec<Item>) -> Item {
 async fn redact(stage: &Stage<'_>, patient: &Patient) {
     stage
         .write(async |work| {
+            work.history().redact(patient.patient_id).await?;
             work.payments().redact(patient.patient_id).await?;
             work.audit().redact(patient.patient_id).await
         })
@@ -293,8 +317,8 @@ async fn redact(stage: &Stage<'_>, patient: &Patient) {
 pub async fn what_people_wrote_about_an_anonymized_patient_goes(store: &dyn Store) {
     let stage = Stage::new(store);
     let desk = stage.saved_user("desk", Role::Receptionist).await;
-    let anna = Written::about(&stage, "Anna", &desk).await;
-    let berta = Written::about(&stage, "Berta", &desk).await;
+    let anna = Written::about(&stage, "Anna", &desk, 0).await;
+    let berta = Written::about(&stage, "Berta", &desk, 30).await;
     redact(&stage, &anna.patient).await;
     assert_eq!(anna.stored(&stage).await.texts(), anna.texts());
 
@@ -303,11 +327,13 @@ pub async fn what_people_wrote_about_an_anonymized_patient_goes(store: &dyn Stor
     let redacted = anna.stored(&stage).await;
     let gone = "redacted".to_owned();
     let none = "[]".to_owned();
-    assert_eq!(redacted.texts(), [gone.clone(), gone.clone(), gone, none]);
+    let expected = [gone.clone(), gone.clone(), gone.clone(), gone, none];
+    assert_eq!(redacted.texts(), expected);
     let Written {
         void,
         payment,
         refund,
+        booking,
         entry,
         ..
     } = redacted;
@@ -328,6 +354,10 @@ pub async fn what_people_wrote_about_an_anonymized_patient_goes(store: &dyn Stor
         refund.reason.clone_from(&anna.refund.reason);
     });
     assert_eq!(whole, anna.refund);
+    let whole = changed(&booking, |booking| {
+        booking.reason.clone_from(&anna.booking.reason);
+    });
+    assert_eq!(whole, anna.booking);
     let whole = changed(&entry, |entry| {
         entry.changes.clone_from(&anna.entry.changes);
     });

@@ -10,7 +10,7 @@ use iso_currency::Currency;
 use uuid::Uuid;
 
 use crate::access::{Role, Roles};
-use crate::appointments::{Appointment, Status};
+use crate::appointments::{Appointment, AppointmentChange, HistoryAction, Status};
 use crate::audit::{AuditAction, AuditEntry, Entity};
 use crate::billing::{Invoice, InvoiceItem, InvoiceNumber, Payment, PaymentMethod, Refund};
 use crate::catalog::Service;
@@ -262,7 +262,8 @@ impl<'store> Stage<'store> {
     }
 
     pub(super) async fn book(&self, visit: &Appointment) -> Result<(), StoreError> {
-        self.write(async |work| work.appointments().book(visit).await)
+        let booked = by_their_doctor(visit, HistoryAction::Book);
+        self.write(async |work| work.appointments().book(visit, &booked).await)
             .await
     }
 
@@ -377,6 +378,16 @@ impl<'store> Stage<'store> {
                 .await
         })
         .await
+    }
+}
+
+/// A change that the visit's doctor made, and gave no reason for.
+pub(super) fn by_their_doctor(visit: &Appointment, action: HistoryAction) -> AppointmentChange {
+    AppointmentChange {
+        action,
+        user_id: visit.doctor_id,
+        impersonator_id: None,
+        reason: None,
     }
 }
 
