@@ -193,7 +193,7 @@ pub async fn bookings_are_found_by_doctor_room_and_patient(store: &dyn Store) {
 }
 
 /// A visit that is over before the stretch is found while its room is cleaned up.
-pub async fn a_room_is_taken_until_it_is_clean(store: &dyn Store) {
+pub async fn bookings_include_rooms_that_are_cleaned_up(store: &dyn Store) {
     let stage = Stage::new(store);
     let cast = cast(&stage).await;
     let visit = changed(

@@ -120,7 +120,7 @@ suite! {
         doctors_to_offer_are_active_and_have_their_rooms
         rooms_to_offer_are_active_and_in_order
         bookings_are_found_by_doctor_room_and_patient
-        a_room_is_taken_until_it_is_clean;
+        bookings_include_rooms_that_are_cleaned_up;
     patients:
         register_numbers_differ
         a_patient_is_stored_and_found
