@@ -3,9 +3,11 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use dcms_domain::appointments::{
     Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
-    ComingVisit, ConflictScope, Parties, PartiesStanding, PlannedService, Standing, Status,
+    ComingVisit, ConflictScope, DeskVisit, NO_SHOWS_COUNTED, Parties, PartiesStanding,
+    PlannedService, Standing, Status,
 };
 use dcms_domain::calendar::Obstacle;
+use dcms_domain::patients::RegisterNumber;
 use dcms_domain::shared::{
     AppointmentId, Cents, Instant, Page, PageRequest, PatientId, Quantity, RoomId, TimeSlot,
     Version,
@@ -273,6 +275,7 @@ impl AppointmentRepository for PgSession {
         .await
         .map_err(store_error)?;
         if booked {
+            self.note_changed_visit();
             Ok(())
         } else {
             Err(self.why_not_booked(appointment).await?)
@@ -410,6 +413,7 @@ impl AppointmentRepository for PgSession {
         .fetch_one(self.connection())
         .await
         .map_err(store_error)?;
+        self.note_changed_visit();
         require_change(changed)
     }
 
@@ -454,6 +458,72 @@ impl AppointmentRepository for PgSession {
             .collect::<Result<_, _>>()?;
         Ok(Page::from_rows(appointments, &page, |appointment| {
             AppointmentKey::from(appointment)
+        }))
+    }
+
+    async fn list_for_desk(
+        &mut self,
+        filter: &AppointmentFilter,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<DeskVisit, AppointmentKey>, StoreError> {
+        let hours_counted = i32::try_from(NO_SHOWS_COUNTED.num_hours()).unwrap_or(i32::MAX);
+        let rows = sqlx::query_file!(
+            "src/front_desk.sql",
+            filter.doctor_id.map(Uuid::from),
+            filter.patient_id.map(Uuid::from),
+            filter.room_id.map(Uuid::from),
+            filter.status.map(Status::as_str),
+            filter.window.from,
+            filter.window.to,
+            page.after.map(|key| key.starts_at),
+            page.after.map(|key| Uuid::from(key.appointment_id)),
+            page.rows_to_fetch(),
+            hours_counted,
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        let mut visits = Vec::with_capacity(rows.len());
+        for row in rows {
+            let appointment = AppointmentRow {
+                appointment_id: row.appointment_id,
+                patient_id: row.patient_id,
+                doctor_id: row.doctor_id,
+                room_id: row.room_id,
+                starts_at: row.starts_at,
+                ends_at: row.ends_at,
+                room_free_at: row.room_free_at,
+                status: row.status,
+                arrived_at: row.arrived_at,
+                seated_at: row.seated_at,
+                completed_at: row.completed_at,
+                notes: row.notes,
+                overbook_reason: row.overbook_reason,
+                accepted_obstacles: row.accepted_obstacles,
+                cancel_reason: row.cancel_reason,
+                version: row.version,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                service_ids: row.service_ids,
+                quantities: row.quantities,
+                unit_prices: row.unit_prices,
+            };
+            visits.push(DeskVisit {
+                appointment: appointment.try_into()?,
+                register_number: RegisterNumber::new(row.register_number),
+                first_name: row.first_name,
+                last_name: row.last_name,
+                birthday: row.birthday,
+                phone: row.phone,
+                doctor_name: row.doctor_name,
+                room_name: row.room_name,
+                balance: Cents::new(row.balance),
+                is_first: row.is_first,
+                no_shows: u32::try_from(row.no_shows).unwrap_or(u32::MAX),
+            });
+        }
+        Ok(Page::from_rows(visits, &page, |visit: &DeskVisit| {
+            AppointmentKey::from(&visit.appointment)
         }))
     }
 

@@ -3,6 +3,7 @@
 mod audited;
 mod changed;
 mod conflicts;
+mod front_desk;
 mod history;
 mod model;
 mod planning;
@@ -12,6 +13,7 @@ mod service;
 pub use changed::Changed;
 pub(crate) use conflicts::conflicts;
 pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
+pub use front_desk::*;
 pub use history::*;
 pub use model::*;
 pub use repository::*;

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::{
-    Appointment, AppointmentChange, AppointmentKey, ComingVisit, ConflictScope, Parties,
+    Appointment, AppointmentChange, AppointmentKey, ComingVisit, ConflictScope, DeskVisit, Parties,
     PartiesStanding, Status,
 };
 use crate::shared::{
@@ -63,6 +63,13 @@ pub trait AppointmentRepository: Send {
         filter: &AppointmentFilter,
         page: PageRequest<AppointmentKey>,
     ) -> Result<Page<Appointment, AppointmentKey>, StoreError>;
+
+    /// The same, with what the front desk wants to know of each.
+    async fn list_for_desk(
+        &mut self,
+        filter: &AppointmentFilter,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<DeskVisit, AppointmentKey>, StoreError>;
 
     /// The visits in the scope that [may be in conflict](Appointment::may_conflict), earlier ones
     /// first.

@@ -1,16 +1,15 @@
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 
 use super::model::{end_after, notes_text, overbook_text, time_slot};
 use super::planning::{
     catalog_entries, check_notice, check_performed, check_performer, check_room_kind,
     longest_buffer, planned_services, treatment_length,
 };
-
 use super::{
     Appointment, AppointmentChange, AppointmentChanges, AppointmentConflict, AppointmentError,
-    AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment,
-    ComingVisit, ConflictScope, HistoryAction, HistoryKey, HistoryOf, Parties, ServiceRequest,
-    Standing, Status, Transition, conflicts,
+    AppointmentEvent, AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion,
+    BookAppointment, ComingVisit, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf,
+    Parties, Position, ServiceRequest, Standing, Status, Transition, Watch, WatchQuery, conflicts,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -159,6 +158,49 @@ impl AppointmentService {
         Ok(history)
     }
 
+    /// Which changes the actor hears of from now on. A day is what the clinic's zone makes of it now.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn watch(&self, actor: &Actor, query: WatchQuery) -> Result<Watch, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let window = WindowRequest {
+            day: query.day,
+            ..WindowRequest::default()
+        };
+        Ok(Watch {
+            doctor_id: query.doctor_id,
+            window: resolve_window(&mut *connection, window).await?,
+        })
+    }
+
+    /// At most `limit` changes after a position, in their order. They name visits and no patient,
+    /// so nobody's record was read.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn events_after(
+        &self,
+        actor: &Actor,
+        position: Position,
+        limit: u16,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().events_after(position, limit).await?)
+    }
+
+    /// The position of the last change that has one.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn last_position(&self, actor: &Actor) -> Result<Position, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().last_position().await?)
+    }
+
     /// The appointments that match, earlier ones first.
     ///
     /// # Errors
@@ -171,17 +213,46 @@ impl AppointmentService {
     ) -> Result<Page<Appointment, AppointmentKey>, AppointmentError> {
         actor.require(Permission::ReadAppointments)?;
         let mut connection = self.ports.store.connect().await?;
-        let filter = AppointmentFilter {
-            doctor_id: query.doctor_id,
-            patient_id: query.patient_id,
-            room_id: query.room_id,
-            status: query.status,
-            window: resolve_window(&mut *connection, query.window).await?,
-        };
+        let filter = filter_of(&mut *connection, query).await?;
         let appointments = connection.appointments().list(&filter, page).await?;
         let shown = appointments.items.iter().map(|shown| shown.patient_id);
         self.ports.note_list(actor, Entity::Appointment, shown);
         Ok(appointments)
+    }
+
+    /// The appointments that match and overlap a day of the clinic, earlier ones first, with what
+    /// the front desk wants to know of each.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn front_desk(
+        &self,
+        actor: &Actor,
+        day: NaiveDate,
+        mut query: AppointmentQuery,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<FrontDesk, AppointmentError> {
+        for permission in [
+            Permission::ReadAppointments,
+            Permission::ReadPatients,
+            Permission::ReadBilling,
+        ] {
+            actor.require(permission)?;
+        }
+        query.window.day = Some(day);
+        let mut connection = self.ports.store.connect().await?;
+        let filter = filter_of(&mut *connection, query).await?;
+        let visits = connection
+            .appointments()
+            .list_for_desk(&filter, page)
+            .await?;
+        let shown = visits
+            .items
+            .iter()
+            .map(|shown| shown.appointment.patient_id);
+        self.ports.note_list(actor, Entity::Appointment, shown);
+        let now = self.ports.clock.now();
+        Ok(FrontDesk { day, now, visits })
     }
 
     /// Changes notes, room or planned services.
@@ -471,6 +542,19 @@ async fn resettle(
     }
     faults.into_result()?;
     accept_obstacles(work, next).await
+}
+
+async fn filter_of(
+    repositories: &mut dyn Repositories,
+    query: AppointmentQuery,
+) -> Result<AppointmentFilter, StoreError> {
+    Ok(AppointmentFilter {
+        doctor_id: query.doctor_id,
+        patient_id: query.patient_id,
+        room_id: query.room_id,
+        status: query.status,
+        window: resolve_window(repositories, query.window).await?,
+    })
 }
 
 const fn parties_of(appointment: &Appointment) -> Parties {

@@ -3,11 +3,14 @@
     reason = "fields are called what they are called on the wire"
 )]
 
+use chrono::NaiveDate;
 use dcms_domain::appointments as model;
 use dcms_domain::appointments::Transition;
-use dcms_domain::shared::{Cents, WindowRequest};
+use dcms_domain::shared::{self, Cents, WindowRequest};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::json::request_bodies;
 use crate::wire::{AppointmentStatus, Bound, Day, HistoryAction, Id, Instant, Patch};
@@ -76,6 +79,124 @@ impl From<model::Appointment> for Appointment {
             cancel_reason: appointment.cancel_reason,
             created_at: Instant(appointment.created_at),
             updated_at: Instant(appointment.updated_at),
+        }
+    }
+}
+
+/// A visit in a list, with what the front desk wants to know where a day is looked at.
+#[derive(Serialize)]
+pub(super) struct ListedAppointment {
+    #[serde(flatten)]
+    appointment: Appointment,
+    front_desk: Option<FrontDesk>,
+}
+
+impl PartialSchema for ListedAppointment {
+    /// That of a visit with one member more, in one object: so every field is named in one place,
+    /// and the document tells of them all.
+    fn schema() -> RefOr<Schema> {
+        let mut schema = Appointment::schema();
+        if let RefOr::T(Schema::Object(visit)) = &mut schema {
+            let front_desk = OneOfBuilder::new()
+                .item(ObjectBuilder::new().schema_type(Type::Null))
+                .item(Ref::from_schema_name(FrontDesk::name()))
+                .description(Some("With `date` only, else null."));
+            let properties = &mut visit.properties;
+            properties.insert("front_desk".to_owned(), front_desk.into());
+        }
+        schema
+    }
+}
+
+impl ToSchema for ListedAppointment {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((FrontDesk::name().into_owned(), FrontDesk::schema()));
+        FrontDesk::schemas(schemas);
+        Appointment::schemas(schemas);
+    }
+}
+
+/// What the front desk wants to know of a visit on the day that it looks at.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FrontDesk {
+    patient: DeskPatient,
+    doctor_name: String,
+    /// Null when it is not settled where.
+    room_name: Option<String>,
+    /// What the patient owes: the balances of all invoices that are issued and not void.
+    balance_cents: i64,
+    /// How many whole minutes the patient waited before they were seated, or waits by now; null when
+    /// they did not wait, or left.
+    waiting_minutes: Option<i64>,
+    /// How many whole minutes the treatment took, or takes by now; null when it did not begin.
+    chair_minutes: Option<i64>,
+    flags: DeskFlags,
+}
+
+/// Who comes.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeskPatient {
+    first_name: String,
+    last_name: String,
+    register_number: String,
+    /// In years, on the day; null when the birthday is not known.
+    age: Option<u32>,
+    birthday: Option<Day>,
+    /// The primary phone number, else the first one.
+    phone: Option<String>,
+}
+
+/// What to be aware of.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeskFlags {
+    /// There is no earlier visit of the patient, cancelled ones and no-shows aside.
+    first_visit: bool,
+    /// The patient is a year older since that day. For who was born on 29 February that is 1 March in
+    /// years without one.
+    birthday: bool,
+    /// How many visits of the 365 days before this one the patient did not come to.
+    no_shows_in_a_year: u32,
+}
+
+impl From<model::Appointment> for ListedAppointment {
+    fn from(appointment: model::Appointment) -> Self {
+        Self {
+            appointment: appointment.into(),
+            front_desk: None,
+        }
+    }
+}
+
+impl ListedAppointment {
+    /// The visit as the front desk sees it on a day, at a moment of the clock.
+    pub(super) fn of(visit: model::DeskVisit, day: NaiveDate, now: shared::Instant) -> Self {
+        let flags = DeskFlags {
+            first_visit: visit.is_first,
+            birthday: visit.has_birthday_on(day),
+            no_shows_in_a_year: visit.no_shows,
+        };
+        let waiting_minutes = visit.waiting(now).map(|time| time.num_minutes());
+        let chair_minutes = visit.in_chair(now).map(|time| time.num_minutes());
+        let patient = DeskPatient {
+            age: visit.age_on(day),
+            first_name: visit.first_name,
+            last_name: visit.last_name,
+            register_number: visit.register_number.to_string(),
+            birthday: visit.birthday.map(Day),
+            phone: visit.phone,
+        };
+        let front_desk = FrontDesk {
+            patient,
+            doctor_name: visit.doctor_name,
+            room_name: visit.room_name,
+            balance_cents: visit.balance.get(),
+            waiting_minutes,
+            chair_minutes,
+            flags,
+        };
+        Self {
+            appointment: visit.appointment.into(),
+            front_desk: Some(front_desk),
         }
     }
 }
@@ -256,6 +377,40 @@ impl From<CancelAppointment> for Transition {
     }
 }
 
+/// Why a visit takes place in spite of what stands in its way.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcceptConflict {
+    /// 1 to 500 characters; becomes the visit's `overbook_reason`.
+    reason: String,
+}
+
+impl AcceptConflict {
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// Which visits are looked at for conflicts.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConflictFilter {
+    /// Only those that end after it; from now on when absent.
+    from: Option<Bound>,
+    /// Only those that start before it.
+    to: Option<Bound>,
+}
+
+impl From<ConflictFilter> for WindowRequest {
+    fn from(filter: ConflictFilter) -> Self {
+        Self {
+            from: filter.from.map(|bound| bound.0),
+            to: filter.to.map(|bound| bound.0),
+            day: None,
+        }
+    }
+}
+
 /// Which appointments are looked for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -272,8 +427,16 @@ pub(super) struct AppointmentFilter {
     from: Option<Bound>,
     /// Only those that start before it.
     to: Option<Bound>,
-    /// Only those that overlap this day of the clinic.
+    /// Only those that overlap this day of the clinic, each with what the `front_desk` wants to know
+    /// of it.
     date: Option<Day>,
+}
+
+impl AppointmentFilter {
+    /// The day that is looked at, if it is one.
+    pub(super) fn day(&self) -> Option<NaiveDate> {
+        self.date.map(|day| day.0)
+    }
 }
 
 impl From<AppointmentFilter> for model::AppointmentQuery {
@@ -296,5 +459,6 @@ request_bodies!(
     BookAppointment,
     ChangeAppointment,
     RescheduleAppointment,
-    CancelAppointment
+    CancelAppointment,
+    AcceptConflict
 );

@@ -4,9 +4,13 @@ use super::{Connection, State, forms, hold, page, stored_before};
 use crate::access::Role;
 use crate::appointments::{
     Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
-    ComingVisit, ConflictScope, Parties, PartiesStanding, Standing,
+    ComingVisit, ConflictScope, DeskVisit, NO_SHOWS_COUNTED, Parties, PartiesStanding, Standing,
+    Status,
 };
-use crate::shared::{AppointmentId, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow};
+use crate::patients::ContactType;
+use crate::shared::{
+    AppointmentId, Cents, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow,
+};
 use crate::store::{Rule, StoreError};
 
 type Clash = fn(&Appointment, &Appointment) -> bool;
@@ -75,22 +79,51 @@ impl State {
     }
 }
 
+impl State {
+    fn desk_visit(&self, visit: &Appointment) -> Option<DeskVisit> {
+        let patient_id = visit.patient_id;
+        let patient = self.patients.get(&patient_id)?;
+        let (doctor, _) = self.users.get(&visit.doctor_id)?;
+        let room = visit.room_id.and_then(|room_id| self.rooms.get(&room_id));
+        let phones = self.contacts.values().filter(|contact| {
+            contact.patient_id == patient_id && contact.contact_type == ContactType::Phone
+        });
+        let phone = phones.min_by_key(|phone| (!phone.is_primary, phone.contact_id));
+        let owed = self
+            .invoices
+            .values()
+            .filter(|invoice| invoice.patient_id == patient_id && invoice.issue.is_some())
+            .filter_map(|invoice| invoice.balance().ok());
+        let starts_at = visit.slot.starts_at();
+        let earlier = |other: &&Appointment| {
+            other.patient_id == patient_id && other.slot.starts_at() < starts_at
+        };
+        let earlier = self.appointments.values().filter(earlier);
+        let missed = earlier.clone().filter(|other| {
+            other.status == Status::NoShow && other.slot.starts_at() >= starts_at - NO_SHOWS_COUNTED
+        });
+        Some(DeskVisit {
+            appointment: visit.clone(),
+            register_number: patient.register_number,
+            first_name: patient.first_name.clone(),
+            last_name: patient.last_name.clone(),
+            birthday: patient.birthday,
+            phone: phone.map(|phone| phone.value.clone()),
+            doctor_name: doctor.display_name.clone(),
+            room_name: room.map(|room| room.name.clone()),
+            balance: Cents::new(owed.map(Cents::get).fold(0, i64::saturating_add)),
+            is_first: !earlier.clone().any(|other| other.status.occupies_slot()),
+            no_shows: u32::try_from(missed.count()).unwrap_or(u32::MAX),
+        })
+    }
+}
+
 fn standing<Found>(found: Option<Found>, is_available: impl FnOnce(Found) -> bool) -> Standing {
     match found.map(is_available) {
         None => Standing::Unknown,
         Some(false) => Standing::NotAvailable,
         Some(true) => Standing::Available,
     }
-}
-
-/// Whether a moment belongs to both.
-fn overlaps(window: TimeWindow, slot: TimeSlot) -> bool {
-    let from = window
-        .from
-        .unwrap_or(Instant::MIN_UTC)
-        .max(slot.starts_at());
-    let to = window.to.unwrap_or(Instant::MAX_UTC).min(slot.ends_at());
-    from < to
 }
 
 fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
@@ -104,7 +137,7 @@ fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
             .room_id
             .is_none_or(|wanted| Some(wanted) == visit.room_id)
         && filter.status.is_none_or(|wanted| wanted == visit.status)
-        && overlaps(filter.window, visit.slot)
+        && filter.window.overlaps(visit.slot)
 }
 
 fn place(key: AppointmentKey) -> (Instant, AppointmentId) {
@@ -129,6 +162,18 @@ impl AppointmentRepository for Connection {
                 .room_id
                 .and_then(|room_id| state.rooms.get(&room_id)?.kind.clone()),
         })
+    }
+
+    async fn list_for_desk(
+        &mut self,
+        filter: &AppointmentFilter,
+        request: PageRequest<AppointmentKey>,
+    ) -> Result<Page<DeskVisit, AppointmentKey>, StoreError> {
+        let Page { items, next } = self.list(filter, request).await?;
+        let state = self.read()?;
+        let visits: Option<_> = items.iter().map(|visit| state.desk_visit(visit)).collect();
+        let items = visits.ok_or(StoreError::Violated(Rule::PatientUnknown))?;
+        Ok(Page { items, next })
     }
 
     async fn coming(

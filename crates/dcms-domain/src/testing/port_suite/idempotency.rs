@@ -153,7 +153,7 @@ pub async fn answers_about_a_patient_are_forgotten(store: &dyn Store) {
     let (patient, other) = (stage.id(), stage.id());
     for (name, about) in [("1", Some(patient)), ("2", Some(other)), ("3", None)] {
         let about = changed(&answered(&stage, &user, name, 5), |it| {
-            it.patient_id = about
+            it.patient_id = about;
         });
         keep(&stage, &about).await.must();
     }

@@ -22,6 +22,7 @@ mod appointments;
 mod audit;
 mod availability;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod contacts;
@@ -175,6 +176,16 @@ suite! {
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
         visits_come_in_pages;
+    calendar:
+        hours_are_stored_plan_by_plan
+        plans_are_replaced_in_their_version
+        hours_of_the_wrong_form_are_refused
+        hours_do_not_overlap
+        closures_are_stored_found_and_deleted
+        time_off_is_stored_found_and_deleted
+        absences_of_the_wrong_form_are_refused
+        absences_come_in_pages
+        a_timetable_has_what_matters_to_its_stretch;
     history:
         every_version_of_a_visit_is_kept
         a_history_comes_in_pages
