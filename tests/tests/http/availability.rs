@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc, Weekday};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc, Weekday};
 use chrono_tz::Tz;
 use dcms_domain::shared::{Clock as _, clinic_day};
 use dcms_system::SystemClock;
@@ -112,13 +112,13 @@ async fn nothing_is_offered_on_closures_during_time_off_and_visits() {
     let clinic = open_at(&[("09:00", "12:00")]).await;
     let (admin, day) = (clinic.server.admin(), monday());
     let part = json!({
-        "starts_on": day, "starts_at_time": "09:00", "ends_at_time": "09:30", "reason": "Training",
+        "starts_on": day.to_string(), "starts_at_time": "09:00", "ends_at_time": "09:30", "reason": "Training",
     });
     admin
         .create("/api/v1/clinic/closures", &part, "closure_id")
         .await;
     let time_off = format!("/api/v1/doctors/{}/time_off", clinic.doctor.user_id);
-    let part = json!({"starts_on": day, "starts_at_time": "11:15"});
+    let part = json!({"starts_on": day.to_string(), "starts_at_time": "11:15"});
     admin.create(&time_off, &part, "time_off_id").await;
     clinic.visit(&at(day, "10:00"), &at(day, "10:30")).await;
     let cancelled = clinic.visit(&at(day, "10:45"), &at(day, "11:00")).await;
@@ -313,7 +313,8 @@ async fn the_next_slot_of_each_doctor_is_found_however_far_away() {
         (&never, today + Days::new(5000)),
     ] {
         let path = format!("/api/v1/doctors/{doctor}/time_off");
-        let time_off = json!({"starts_on": today - Days::new(1), "ends_on": until});
+        let time_off =
+            json!({"starts_on": (today - Days::new(1)).to_string(), "ends_on": until.to_string()});
         admin.create(&path, &time_off, "time_off_id").await;
     }
     let next = format!("{PATH}/next");
