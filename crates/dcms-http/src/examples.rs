@@ -60,6 +60,8 @@ fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("ChangeUser.username", json!("n.okafor-brandt")),
         ("CreateUser.password", json!("a-long-first-password")),
         ("Doctor.display_name", json!("Dr. Clara Weiss")),
+        ("Obstacle.kind", json!("closure")),
+        ("Obstacle.id", json!("0198f000-0000-7000-8000-00000000000e")),
         ("LogIn.username", json!("admin")),
         (
             "RescheduleAppointment.ends_at",
@@ -159,6 +161,7 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("limit", json!(50)),
         ("line_total_cents", json!(8800)),
         ("method", json!("card")),
+        ("more_conflicts", json!(false)),
         ("must_change_password", json!(false)),
         ("name", json!("Cleaning")),
         ("new_password", json!("another-long-password")),

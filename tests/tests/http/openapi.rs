@@ -295,6 +295,7 @@ fn name_in_world(name: &str, path: &str) -> &'static str {
         ("invoice_id", "void" | "payments") => "issued",
         ("invoice_id", _) => "draft",
         ("item_id", _) => "item",
+        ("closure_id", _) => "closure",
         ("contact_id", _) => "contact",
         ("doctor_id", _) => "doctor",
         ("patient_id", _) => "patient",
@@ -302,6 +303,7 @@ fn name_in_world(name: &str, path: &str) -> &'static str {
         ("room_id", _) => "room",
         ("service_id", _) => "service",
         ("session_id", _) => "session",
+        ("time_off_id", _) => "time_off",
         ("user_id", _) => "user",
         (other, _) => panic!("no request names a {other}"),
     }
