@@ -12,6 +12,7 @@ mod concurrency;
 mod conventions;
 mod day;
 mod edge;
+mod front_desk;
 mod hostile;
 mod idempotency;
 mod identity;

@@ -167,7 +167,8 @@ suite! {
         one_of_two_who_move_gets_a_slot
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
-        visits_come_in_pages;
+        visits_come_in_pages
+        the_front_desk_sees_what_is_around_a_visit;
     history:
         every_version_of_a_visit_is_kept
         a_history_comes_in_pages
