@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use dcms_domain::Services;
 use dcms_domain::identity::{IdentitySettings, PasswordPolicy, Secret};
 use dcms_domain::shared::Ports;
-use dcms_http::{Draining, EdgeConfig};
+use dcms_http::{Draining, EdgeConfig, LiveEvents};
 use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
 use dcms_server::background::Background;
@@ -38,6 +38,7 @@ pub struct Server {
     address: SocketAddr,
     store: Arc<PostgresStore>,
     services: Arc<Services>,
+    live: LiveEvents,
     database_url: String,
     admin: Client,
     names_given: AtomicU32,
@@ -89,11 +90,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let draining = Draining::default();
+        let live = LiveEvents::default();
         let router = dcms_http::router(
             Arc::clone(&services),
             Arc::clone(&store) as _,
             Arc::new(SystemIds),
             draining.clone(),
+            live.clone(),
             EdgeConfig::default(),
         );
         let (stop, stopped) = oneshot::channel();
@@ -102,7 +105,7 @@ impl Server {
             let _ = stopped.await;
             Duration::ZERO
         };
-        let background = Background::start(&store, &services);
+        let background = Background::start(&store, &services, &live);
         let running = tokio::spawn(async move {
             let transport = Transport::default();
             let served =
@@ -116,6 +119,7 @@ impl Server {
             address,
             store,
             services,
+            live,
             database_url: database_url.to_owned(),
             admin,
             names_given: AtomicU32::new(0),
@@ -262,6 +266,12 @@ impl Server {
     #[must_use]
     pub fn services(&self) -> &Arc<Services> {
         &self.services
+    }
+
+    /// What tells the server's streams of changes.
+    #[must_use]
+    pub fn live(&self) -> &LiveEvents {
+        &self.live
     }
 
     /// Asks the server to stop, and waits until it has.
@@ -451,7 +461,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; null when it is empty, a string when it is no JSON.
+    /// The body; null when it is empty or a stream of events, a string when it is no JSON.
     pub body: Value,
 }
 
@@ -460,7 +470,15 @@ impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.expect("a whole body");
+        let is_stream = headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/event-stream");
+        // A stream has no end to wait for.
+        let text = if is_stream {
+            String::new()
+        } else {
+            response.text().await.expect("a whole body")
+        };
         let body = if text.is_empty() {
             Value::Null
         } else {

@@ -10,6 +10,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Method, Uri};
 use tower_http::cors::CorsLayer;
 
+use crate::appointments::LAST_EVENT_ID;
 use crate::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use crate::middleware::X_REQUEST_ID;
 use crate::origin::TrustedProxies;
@@ -29,6 +30,8 @@ pub struct EdgeConfig {
     /// How long a request's body may take to arrive. Less than the 30 seconds that a request may
     /// take at all, so that a slow client is told that it is slow.
     pub body_timeout: Duration,
+    /// How long a stream of events is silent at most: shorter than proxies wait for a word.
+    pub heartbeat_period: Duration,
 }
 
 impl Default for EdgeConfig {
@@ -38,6 +41,7 @@ impl Default for EdgeConfig {
             cors_origins: CorsOrigins::default(),
             serves_tls: false,
             body_timeout: Duration::from_secs(15),
+            heartbeat_period: Duration::from_secs(15),
         }
     }
 }
@@ -67,6 +71,7 @@ impl CorsOrigins {
                 CONTENT_TYPE,
                 IF_MATCH,
                 IF_NONE_MATCH,
+                LAST_EVENT_ID,
                 X_REQUEST_ID,
                 IDEMPOTENCY_KEY,
             ])

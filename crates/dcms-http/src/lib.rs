@@ -9,6 +9,7 @@
 //! - `openapi`, `examples`, `docs`: the document, and the page to browse it.
 //! - `permissions`: what each operation asks of the permission matrix, and the page that tells it.
 //! - `rehearsal`: all faults at once, also when parts of a body are missing.
+//! - `live`: the changes of visits on their way to the streams that tell of them.
 //! - `middleware`: what every answer has in common; `edge` and `origin`: what is configured of it.
 
 mod appointments;
@@ -25,6 +26,7 @@ mod extract;
 mod idempotency;
 mod identity;
 mod json;
+mod live;
 mod middleware;
 mod openapi;
 mod operations;
@@ -39,6 +41,7 @@ mod router;
 mod wire;
 
 pub use edge::{CorsOrigins, EdgeConfig};
+pub use live::LiveEvents;
 pub use openapi::{openapi, openapi_json};
 pub use operations::Draining;
 pub use origin::TrustedProxies;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::appointments::Obstacle;
 use crate::json::{Gap, filled};
 
 /// What `Content-Type` a problem has.
@@ -76,6 +77,7 @@ codes! {
     PaymentExceedsBalance, UNPROCESSABLE_ENTITY,  "payment_exceeds_balance", "The payment exceeds the balance";
     RefundExceedsPayment, UNPROCESSABLE_ENTITY,   "refund_exceeds_payment", "The refund exceeds the payment";
     IdempotencyKeyReused, UNPROCESSABLE_ENTITY,   "idempotency_key_reused", "The Idempotency-Key was used for another request";
+    OutsideWorkingHours,  UNPROCESSABLE_ENTITY,   "outside_working_hours",  "Nobody is there then";
     InvoiceEmpty,         UNPROCESSABLE_ENTITY,   "invoice_empty",          "The invoice has no line";
     RateLimited,          TOO_MANY_REQUESTS,      "rate_limited",           "Too many tries";
     InternalError,        INTERNAL_SERVER_ERROR,  "internal_error",         "Something went wrong here";
@@ -140,6 +142,10 @@ pub(crate) struct Members {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<Vec<String>>)]
     allowed: Option<Vec<&'static str>>,
+    /// With `outside_working_hours`: what stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    obstacles: Option<Vec<Obstacle>>,
     /// With `payment_exceeds_balance`: what is owed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -617,6 +623,15 @@ impl From<AppointmentError> for Problem {
             AppointmentError::InvalidTransition { from, allowed } => {
                 let allowed = allowed.into_iter().map(Action::as_str).collect();
                 Self::invalid_transition(Status::as_str(from), allowed)
+            }
+            AppointmentError::OutsideWorkingHours { obstacles } => {
+                let members = Members {
+                    obstacles: Some(obstacles.into_iter().map(Obstacle::from).collect()),
+                    ..Members::default()
+                };
+                let detail = "Hours, closures or time off do not allow a visit then. Who may \
+                              overbook can book it with overbook_reason.";
+                Self::with_members(Code::OutsideWorkingHours, detail, members)
             }
         }
     }

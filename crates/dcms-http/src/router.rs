@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::contract::{self, contract_of};
 use crate::edge::EdgeConfig;
+use crate::live::LiveEvents;
 use crate::operations::Draining;
 use crate::{
     appointments, audit, billing, calendar, catalog, clinic, docs, identity, middleware, openapi,
@@ -31,6 +32,9 @@ pub(crate) struct App {
     pub(crate) draining: Draining,
     /// How long a request's body may take to arrive.
     pub(crate) body_timeout: Duration,
+    pub(crate) live: LiveEvents,
+    /// How long a stream may be silent.
+    pub(crate) heartbeat_period: Duration,
 }
 
 /// The operations, each with its route.
@@ -52,26 +56,32 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
 }
 
 /// The whole API as a router, ready to be served. `store` is asked for readiness only, `ids` for
-/// the names of requests; `edge` says how requests are met.
+/// the names of requests; streams tell what `live` is told; `edge` says how requests are met.
 pub fn router(
     services: Arc<Services>,
     store: Arc<dyn Store>,
     ids: Arc<dyn IdSource>,
     draining: Draining,
+    live: LiveEvents,
     edge: EdgeConfig,
 ) -> Router {
     let body_timeout = edge.body_timeout;
+    let heartbeat_period = edge.heartbeat_period;
     let rehearsing = App {
         services: Arc::new(services.rehearsal()),
         store: Arc::clone(&store),
         draining: draining.clone(),
         body_timeout,
+        live: live.clone(),
+        heartbeat_period,
     };
     let app = App {
         services,
         store,
         draining,
         body_timeout,
+        live,
+        heartbeat_period,
     };
     let (routes, document) = operations().split_for_parts();
     let contract = Arc::new(contract_of(&openapi::complete(document)));

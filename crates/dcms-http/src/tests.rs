@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 
 use crate::middleware::X_REQUEST_ID;
 use crate::router::at_the_edge;
-use crate::{Draining, EdgeConfig, openapi_json, router};
+use crate::{Draining, EdgeConfig, LiveEvents, openapi_json, router};
 
 /// The password that the document's examples log in with.
 const EXAMPLE_PASSWORD: &str = "dcms-dev-password";
@@ -72,6 +72,7 @@ impl Server {
                 store,
                 ids,
                 draining.clone(),
+                LiveEvents::default(),
                 EdgeConfig::default(),
             ),
             draining,
@@ -489,6 +490,7 @@ fn broken(how: fn() -> StoreError) -> Server {
             store,
             ids,
             draining.clone(),
+            LiveEvents::default(),
             EdgeConfig::default(),
         ),
         draining,

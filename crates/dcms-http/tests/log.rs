@@ -56,6 +56,7 @@ async fn an_error_is_logged_once_with_its_causes_and_its_request() {
         store,
         ids,
         Draining::default(),
+        dcms_http::LiveEvents::default(),
         EdgeConfig::default(),
     );
 

@@ -12,6 +12,7 @@ use dcms_domain::store::StoreError;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
+use crate::appointment_events::CHANNEL;
 use crate::error::{known, store_error};
 use crate::session::PgSession;
 
@@ -197,18 +198,25 @@ async fn assign_some(session: &mut PgSession) -> Result<(), sqlx::Error> {
         .execute(&mut *transaction)
         .await?;
     sqlx::query!(
-        "UPDATE appointment_history SET position = numbered.position
-        FROM (
-            SELECT appointment_id, version, nextval('appointment_history_positions') AS position
+        "WITH given AS (
+            UPDATE appointment_history SET position = numbered.position
             FROM (
-                SELECT appointment_id, version FROM appointment_history
-                WHERE position IS NULL
-                ORDER BY changed_at, appointment_id, version LIMIT $1
-            ) AS waiting
-        ) AS numbered
-        WHERE appointment_history.appointment_id = numbered.appointment_id
-            AND appointment_history.version = numbered.version",
+                SELECT appointment_id, version, nextval('appointment_history_positions') AS position
+                FROM (
+                    SELECT appointment_id, version FROM appointment_history
+                    WHERE position IS NULL
+                    ORDER BY changed_at, appointment_id, version LIMIT $1
+                ) AS waiting
+            ) AS numbered
+            WHERE appointment_history.appointment_id = numbered.appointment_id
+                AND appointment_history.version = numbered.version
+            RETURNING appointment_history.position
+        )
+        SELECT pg_notify($2, last::text)
+        FROM (SELECT max(position) AS last FROM given) AS news
+        WHERE last IS NOT NULL",
         POSITIONS_AT_ONCE,
+        CHANNEL,
     )
     .execute(&mut *transaction)
     .await?;

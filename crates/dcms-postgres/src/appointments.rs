@@ -172,12 +172,13 @@ impl AppointmentRepository for PgSession {
             ), doctor AS MATERIALIZED (
                 SELECT is_active, roles FROM users WHERE user_id = $2 FOR SHARE
             ), room AS MATERIALIZED (
-                SELECT is_active FROM rooms WHERE room_id = $3 FOR SHARE
+                SELECT is_active, kind FROM rooms WHERE room_id = $3 FOR SHARE
             )
             SELECT
                 (SELECT archived_at IS NULL FROM patient) AS patient,
                 (SELECT is_active AND 'doctor' = ANY (roles) FROM doctor) AS doctor,
-                (SELECT is_active FROM room) AS room
+                (SELECT is_active FROM room) AS room,
+                (SELECT kind FROM room) AS room_kind
             FROM plans",
             Uuid::from(parties.patient_id),
             Uuid::from(parties.doctor_id),
@@ -199,6 +200,7 @@ impl AppointmentRepository for PgSession {
                 Some(_) => standing(row.room),
                 None => Standing::Available,
             },
+            room_kind: row.room_kind,
         })
     }
 
@@ -273,6 +275,7 @@ impl AppointmentRepository for PgSession {
         .await
         .map_err(store_error)?;
         if booked {
+            self.note_changed_visit();
             Ok(())
         } else {
             Err(self.why_not_booked(appointment).await?)
@@ -410,6 +413,7 @@ impl AppointmentRepository for PgSession {
         .fetch_one(self.connection())
         .await
         .map_err(store_error)?;
+        self.note_changed_visit();
         require_change(changed)
     }
 

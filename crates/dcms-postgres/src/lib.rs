@@ -8,6 +8,7 @@
 //! - `seals` chains the rows of the audit log, and tells whether somebody broke the chain.
 //! - `grants` lets the application's role do what `grants.sql` says, and nothing else.
 
+mod appointment_events;
 mod appointment_history;
 mod appointments;
 mod audit;

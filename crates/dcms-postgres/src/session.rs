@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use dcms_domain::appointments::{AppointmentRepository, HistoryRepository};
 use dcms_domain::audit::{AuditEntry, AuditRepository};
@@ -12,6 +14,7 @@ use dcms_domain::store::{IdempotencyRepository, Repositories, StoreError, UnitOf
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgQueryResult;
 use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::sync::Notify;
 
 use crate::error::store_error;
 
@@ -20,14 +23,27 @@ pub(crate) enum PgSession {
     /// Each statement commits by itself.
     Plain(PoolConnection<Postgres>),
     /// Statements commit together. Dropped, it rolls back.
-    Transaction(Transaction<'static, Postgres>),
+    Transaction {
+        transaction: Transaction<'static, Postgres>,
+        /// Whether a visit was changed in it.
+        changed_visits: bool,
+        /// Who waits for changes of visits that are committed.
+        visit_changes: Arc<Notify>,
+    },
 }
 
 impl PgSession {
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         match self {
             Self::Plain(connection) => connection,
-            Self::Transaction(transaction) => transaction,
+            Self::Transaction { transaction, .. } => transaction,
+        }
+    }
+
+    /// Lets those who wait for changes of visits know of one, once it is committed.
+    pub(crate) fn note_changed_visit(&mut self) {
+        if let Self::Transaction { changed_visits, .. } = self {
+            *changed_visits = true;
         }
     }
 }
@@ -94,7 +110,17 @@ impl UnitOfWork for PgSession {
             // Every statement is committed already.
             Self::Plain(_) => Ok(()),
             // Constraints that are deferred speak up here.
-            Self::Transaction(transaction) => transaction.commit().await.map_err(store_error),
+            Self::Transaction {
+                transaction,
+                changed_visits,
+                visit_changes,
+            } => {
+                transaction.commit().await.map_err(store_error)?;
+                if changed_visits {
+                    visit_changes.notify_one();
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dcms_domain::store::{NotReady, Repositories, Store, StoreError, UnitOfWork};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{ConnectError, store_error};
@@ -20,7 +22,7 @@ const BACKGROUND_POOL_SIZE: u32 = 4;
 /// How long the first connection, which tells whether there is a server at all, may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits for a connection of the pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a readiness check may take.
 const READINESS_DEADLINE: Duration = Duration::from_secs(2);
 /// Set for every connection of the pool.
@@ -51,6 +53,8 @@ pub struct PostgresStore {
     pool: PgPool,
     /// For work on everything there is, which may take longer than any request.
     without_timeouts: PgConnectOptions,
+    /// Pokes who waits for changes of visits. All stores that were made of one share it.
+    visit_changes: Arc<Notify>,
 }
 
 impl PostgresStore {
@@ -75,6 +79,7 @@ impl PostgresStore {
         Ok(Self {
             pool: pool(POOL_SIZE, &without_timeouts),
             without_timeouts,
+            visit_changes: Arc::default(),
         })
     }
 
@@ -85,12 +90,28 @@ impl PostgresStore {
         Self {
             pool: pool(BACKGROUND_POOL_SIZE, &self.without_timeouts),
             without_timeouts: self.without_timeouts.clone(),
+            visit_changes: Arc::clone(&self.visit_changes),
         }
     }
 
     /// Waits until every connection is given back, and closes them.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Waits until visits were changed by this store or one that was made of it, or
+    /// [`poke`](Self::poke) says so; if that was since the last time, does not wait.
+    pub async fn visits_changed(&self) {
+        self.visit_changes.notified().await;
+    }
+
+    /// Lets who waits for [`visits_changed`](Self::visits_changed) go on.
+    pub fn poke(&self) {
+        self.visit_changes.notify_one();
+    }
+
+    pub(crate) fn connect_options(&self) -> &PgConnectOptions {
+        &self.without_timeouts
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -133,7 +154,11 @@ impl Store for PostgresStore {
 
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let transaction = self.pool.begin().await.map_err(store_error)?;
-        Ok(Box::new(PgSession::Transaction(transaction)))
+        Ok(Box::new(PgSession::Transaction {
+            transaction,
+            changed_visits: false,
+            visit_changes: Arc::clone(&self.visit_changes),
+        }))
     }
 
     async fn check_ready(&self) -> Result<(), NotReady> {

@@ -15,7 +15,7 @@ pub(crate) const STAFF: [(&str, Role); 5] = [
 ];
 
 /// Code, name, price in cents, minutes.
-pub(crate) const CATALOG: [(&str, &str, i64, i64); 20] = [
+pub(crate) const CATALOG: [(&str, &str, i64, i64); 18] = [
     ("EXAM", "Comprehensive examination", 4_500, 30),
     ("CHECK", "Routine check-up", 3_000, 20),
     ("XRAY-BW", "Bitewing X-rays", 3_500, 10),
@@ -32,10 +32,21 @@ pub(crate) const CATALOG: [(&str, &str, i64, i64); 20] = [
     ("CROWN", "Ceramic crown", 72_000, 60),
     ("BRIDGE", "Bridge, per unit", 68_000, 60),
     ("EXTR", "Extraction, simple", 9_000, 30),
-    ("EXTR-S", "Extraction, surgical", 21_000, 60),
-    ("IMPL", "Implant placement", 145_000, 90),
     ("WHITE", "Whitening", 35_000, 60),
     ("SPLINT", "Night guard", 28_000, 30),
+];
+
+/// The same of what needs the surgery, and not every doctor performs.
+pub(crate) const SURGERY: [(&str, &str, i64, i64); 2] = [
+    ("EXTR-S", "Extraction, surgical", 21_000, 60),
+    ("IMPL", "Implant placement", 145_000, 90),
+];
+
+/// The rooms, and what they are equipped for.
+pub(crate) const ROOMS: [(&str, Option<&str>); 3] = [
+    ("Room 1", None),
+    ("Room 2", None),
+    ("Room 3", Some("surgery")),
 ];
 
 pub(crate) const FIRST_NAMES: [(&str, Gender); 40] = [

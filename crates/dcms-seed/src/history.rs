@@ -28,9 +28,8 @@ impl Seeding {
         let first = self.today - Days::new(30);
         let mut visit = 0;
         for day in first.iter_days().take(30 + 1 + 14) {
-            let is_weekend = matches!(day.weekday(), Weekday::Sat | Weekday::Sun);
             // Today always has visits, so that a developer has something to look at on a Sunday.
-            if is_weekend && day != self.today {
+            if is_weekend(day) && day != self.today {
                 continue;
             }
             for slot in SLOTS {
@@ -65,7 +64,7 @@ impl Seeding {
                 service_id: service,
                 qty: self.random.random_range(1..=2),
             }],
-            overbook_reason: None,
+            overbook_reason: is_weekend(day).then(|| "Emergency service".to_owned()),
         };
         let appointment = self
             .services
@@ -192,6 +191,10 @@ impl Seeding {
         }
         Ok(())
     }
+}
+
+fn is_weekend(day: NaiveDate) -> bool {
+    matches!(day.weekday(), Weekday::Sat | Weekday::Sun)
 }
 
 fn treated() -> Vec<Transition> {

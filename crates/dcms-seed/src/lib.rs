@@ -2,7 +2,11 @@
 //!
 //! Everything goes through the services, so that the seed breaks no rule, and everything follows
 //! from the clinic's day: two runs on one day give the same database, ids and hashes included.
+//!
+//! Whatever its plans, every doctor can be booked on weekdays from 09:00 to 16:00 UTC, from the past
+//! month to two years ahead.
 
+mod calendar;
 mod data;
 mod history;
 mod one_unit;
@@ -76,6 +80,7 @@ pub async fn seed(store: Arc<dyn Store>, now: Instant) -> anyhow::Result<()> {
     let entry = {
         let mut seeding = Seeding::start(Arc::clone(&whole) as _, today).await?;
         seeding.clinic().await?;
+        seeding.calendar().await?;
         seeding.catalog().await?;
         seeding.patients().await?;
         seeding.visits().await?;
@@ -95,6 +100,7 @@ struct Seeding {
     admin: Actor,
     doctors: Vec<UserId>,
     rooms: Vec<RoomId>,
+    /// What every doctor performs in any room.
     catalog: Vec<ServiceId>,
     patients: Vec<PatientId>,
 }
@@ -102,8 +108,7 @@ struct Seeding {
 impl Seeding {
     /// Makes the users, of whom the admin then makes the rest.
     async fn start(store: Arc<dyn Store>, today: NaiveDate) -> anyhow::Result<Self> {
-        let opening = today - Days::new(3 * 365);
-        let clock = Arc::new(SeedClock::at(start_of(opening)?));
+        let clock = Arc::new(SeedClock::at(start_of(opening_day(today))?));
         let ids = Arc::new(SeedIds::new(Arc::clone(&clock)));
         let session_id = ids.next_id().into();
         let ports = Ports {
@@ -168,7 +173,7 @@ impl Seeding {
             phone: Change::Set("+49 30 5550100".to_owned()),
             email: Change::Set("desk@lindenhof.example".to_owned()),
             currency: Change::Set("EUR".to_owned()),
-            default_slot_minutes: Change::Keep,
+            ..ClinicChanges::default()
         };
         self.services
             .clinic
@@ -206,6 +211,19 @@ impl Seeding {
             };
             let service = self.services.catalog.create(&self.admin, command).await?;
             self.catalog.push(service.service_id);
+        }
+        for (code, name, price, minutes) in data::SURGERY {
+            let command = CreateService {
+                code: code.to_owned(),
+                name: name.to_owned(),
+                current_price: Cents::new(price),
+                default_duration_minutes: Some(minutes),
+                is_active: true,
+                buffer_minutes: 15,
+                room_kind: Some("surgery".to_owned()),
+                doctor_ids: self.doctors[1..].to_vec(),
+            };
+            self.services.catalog.create(&self.admin, command).await?;
         }
         Ok(())
     }
@@ -275,6 +293,11 @@ impl Seeding {
         }
         Ok(())
     }
+}
+
+/// When the clinic opened.
+fn opening_day(today: NaiveDate) -> NaiveDate {
+    today - Days::new(3 * 365)
 }
 
 /// The clinic's first moment of the day.

@@ -1,15 +1,17 @@
 //! What is done beside the requests, from the start of the server to its end.
 //!
 //! It has connections of its own and never takes one from a request. On an idle server nothing but
-//! sealing asks the database anything.
+//! sealing and looking for changes of visits asks the database anything.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dcms_domain::Services;
 use dcms_domain::audit::WrittenDown;
 use dcms_domain::identity::session_cache;
-use dcms_domain::store::StoreError;
+use dcms_domain::store::{Store as _, StoreError};
+use dcms_http::LiveEvents;
 use dcms_postgres::PostgresStore;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -22,6 +24,13 @@ const CONFIRM_PERIOD: Duration =
 const WRITE_DOWN_PERIOD: Duration = Duration::from_millis(250);
 /// How old a row of the audit log gets before it is sealed, about.
 const SEAL_PERIOD: Duration = Duration::from_secs(10);
+/// How often it is asked whether visits were changed of which nobody told: by an instance that was
+/// killed, or while the connection that listens was lost.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How many changes of visits are read at once.
+const CHANGES_AT_ONCE: u16 = 500;
+/// How long to wait when nobody can be listened to.
+const LISTEN_PAUSE: Duration = Duration::from_secs(1);
 /// How often what is long over is forgotten.
 const SWEEP_PERIOD: Duration = Duration::from_hours(1);
 /// How long what is under way, and what still waits to be written, may take at the end.
@@ -40,9 +49,10 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts the tasks for these services, whose records are in this store.
+    /// Starts the tasks for these services, whose records are in this store. Changes of visits are
+    /// told to `live`.
     #[must_use]
-    pub fn start(store: &PostgresStore, serving: &Arc<Services>) -> Self {
+    pub fn start(store: &PostgresStore, serving: &Arc<Services>, live: &LiveEvents) -> Self {
         let store = store.for_background_work();
         let serving = Arc::clone(serving);
         let services = Arc::new(serving.over(Arc::new(store.clone())));
@@ -56,6 +66,8 @@ impl Background {
         ));
         tasks.spawn(write_down_accesses(Arc::clone(&services), stop.clone()));
         tasks.spawn(seal(store.clone(), stop.clone()));
+        tasks.spawn(tell_changes(store.clone(), live.clone(), stop.clone()));
+        tasks.spawn(listen(store.clone(), live.clone(), stop.clone()));
         tasks.spawn(sweep(Arc::clone(&services), stop));
         Self {
             store,
@@ -177,6 +189,72 @@ async fn seal(store: PostgresStore, mut stop: watch::Receiver<()>) {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Gives positions to the changes of visits that are committed, and tells all changes in the order
+/// of their positions.
+async fn tell_changes(store: PostgresStore, live: LiveEvents, mut stop: watch::Receiver<()>) {
+    let mut outage = Outage::default();
+    loop {
+        match tell_new_changes(&store, &live).await {
+            Ok(()) => outage.ends(),
+            Err(error) => outage.goes_on(&error, "changes of visits are not told"),
+        }
+        tokio::select! {
+            () = store.visits_changed() => {}
+            goes_on = goes_on_after(LOOK_PERIOD, &mut stop) => if !goes_on {
+                return;
+            }
+        }
+    }
+}
+
+async fn tell_new_changes(store: &PostgresStore, live: &LiveEvents) -> Result<(), StoreError> {
+    let mut connection = store.connect().await?;
+    let history = connection.history();
+    let Some(mut position) = live.position() else {
+        live.start(history.last_position().await?);
+        return Ok(());
+    };
+    history.assign_positions().await?;
+    loop {
+        let changes = history.events_after(position, CHANGES_AT_ONCE).await?;
+        let Some(last) = changes.last() else {
+            return Ok(());
+        };
+        position = last.position;
+        live.tell(changes);
+    }
+}
+
+/// Pokes [`tell_changes`] when another instance gives positions.
+async fn listen(store: PostgresStore, live: LiveEvents, mut stop: watch::Receiver<()>) {
+    let mut outage = Outage::default();
+    let listening = async {
+        loop {
+            match hear(&store, &live).await {
+                Ok(never) => match never {},
+                // Until it can be heard again, the looks in between find the changes.
+                Err(error) => outage.goes_on(&error, "other instances are not listened to"),
+            }
+            sleep(LISTEN_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = listening => {}
+        // Nothing is ever sent: the sender is gone.
+        _ = stop.changed() => {}
+    }
+}
+
+async fn hear(store: &PostgresStore, live: &LiveEvents) -> Result<Infallible, StoreError> {
+    let mut listener = store.listen_for_positions().await?;
+    loop {
+        let position = listener.next().await?;
+        if live.position().is_some_and(|told| told < position) {
+            store.poke();
         }
     }
 }

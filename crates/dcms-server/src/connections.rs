@@ -20,11 +20,8 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::open_files::connections_to_allow;
 use crate::tls::Tls;
-
-/// How many connections there may be at once; more wait until one ends. Few enough for the usual
-/// limit of 1,024 open files.
-const MAX_CONNECTIONS: usize = 900;
 
 /// How many bytes the line and the headers of a request may have.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -43,8 +40,11 @@ pub struct Transport {
     pub header_timeout: Duration,
     /// How long a client may take none of what it is sent.
     pub write_timeout: Duration,
+    /// How many connections there may be at once; more wait until one ends.
+    pub max_connections: usize,
 }
 
+/// With as many connections as the machine allows: makes use of [`connections_to_allow`].
 impl Default for Transport {
     fn default() -> Self {
         Self {
@@ -52,6 +52,7 @@ impl Default for Transport {
             plain_http_peers: None,
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),
+            max_connections: connections_to_allow(),
         }
     }
 }
@@ -64,6 +65,7 @@ pub(crate) struct Connections {
     plain_http_peers: Option<TrustedProxies>,
     header_timeout: Duration,
     write_timeout: Duration,
+    max_connections: usize,
 }
 
 impl Connections {
@@ -74,6 +76,7 @@ impl Connections {
             plain_http_peers: transport.plain_http_peers.clone(),
             header_timeout: transport.header_timeout,
             write_timeout: transport.write_timeout,
+            max_connections: transport.max_connections,
         }
     }
 
@@ -83,7 +86,7 @@ impl Connections {
         listener: &TcpListener,
         shutdown: &GracefulShutdown,
     ) -> Infallible {
-        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let free = Arc::new(Semaphore::new(self.max_connections));
         loop {
             // It is never closed, so there always is a permit in the end.
             let permit = Arc::clone(&free).acquire_owned().await;

@@ -5,6 +5,7 @@
 //! - [`database`]: the PostgreSQL that is configured, or one that is managed here.
 //! - [`serve`]: the server from its start to its end.
 //! - [`connections`]: each of them, within bounds.
+//! - [`open_files`]: how many of them there may be.
 //! - [`tls`]: the certificate, followed as it changes.
 //! - [`background`]: what is done beside the requests.
 //! - [`admin`]: what is done without the server.
@@ -14,6 +15,7 @@ pub mod background;
 pub mod config;
 pub mod connections;
 pub mod database;
+pub mod open_files;
 pub mod serve;
 pub mod tls;
 mod wiring;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use axum::Router;
 use dcms_domain::shared::Clock as _;
 use dcms_domain::store::{NotReady, Store as _};
-use dcms_http::Draining;
+use dcms_http::{Draining, LiveEvents};
 use dcms_system::{SystemClock, SystemIds};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
@@ -51,13 +51,15 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         config.env,
         config.session_lifetime(),
     )?);
-    let mut background = Background::start(database.store(), &services);
+    let live = LiveEvents::default();
+    let mut background = Background::start(database.store(), &services, &live);
     let draining = Draining::default();
     let router = dcms_http::router(
         services,
         Arc::clone(database.store()) as _,
         Arc::new(SystemIds),
         draining.clone(),
+        live,
         config.edge(),
     );
     let transport = Transport {

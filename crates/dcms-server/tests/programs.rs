@@ -556,3 +556,102 @@ async fn entries_that_are_lost_at_the_end_are_told() {
         "{told}"
     );
 }
+
+/// How much memory a process has, in KiB.
+#[cfg(target_os = "linux")]
+fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.unwrap().parse().unwrap()
+}
+
+/// Reads until the text comes, and what came with it.
+#[cfg(target_os = "linux")]
+async fn read_until(stream: &mut tokio::net::TcpStream, text: &str) {
+    use tokio::io::AsyncReadExt as _;
+    let read = async {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let count = stream.read_buf(&mut read).await.unwrap();
+            assert_ne!(count, 0, "{}", String::from_utf8_lossy(&read));
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), read).await;
+    in_time.unwrap_or_else(|_| panic!("in vain waited for {text}"));
+}
+
+#[cfg(target_os = "linux")]
+async fn opened_stream(address: &str, token: &str) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt as _;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /api/v1/appointments/events HTTP/1.1\r\nHost: {address}\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut stream, "event: ready").await;
+    stream
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_streams_take_little_memory() {
+    const STREAMS: usize = 2_000;
+    const MOST_KIB_A_STREAM: u64 = 64;
+    // The same machine that the server is about to run on.
+    let allowed = dcms_server::open_files::connections_to_allow();
+    if allowed < STREAMS + 100 {
+        eprintln!("the machine lets a process have {allowed} connections only");
+        return;
+    }
+    let database = database().await;
+    let url = application(&database);
+    assert!(create_admin(&url, PASSWORD).status.success());
+    let server = Running::start(&[("DATABASE_URL", &url), ("BIND_ADDR", "127.0.0.1:0")]);
+    let (_, body) = log_in(&server, PASSWORD).await;
+    let token = body["access_token"].as_str().unwrap();
+    let create = async |path: &str, body: Value, id: &str| -> String {
+        let answer = reqwest::Client::new()
+            .post(format!("{}/api/v1{path}", server.address))
+            .bearer_auth(token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        let id = answer[id].as_str();
+        id.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    let doctor = json!({
+        "username": "doctor", "display_name": "Doctor", "roles": ["doctor"], "password": PASSWORD,
+    });
+    let doctor = create("/admin/users", doctor, "user_id").await;
+    let patient = json!({"first_name": "Anna", "last_name": "Beispiel"});
+    let patient = create("/patients", patient, "patient_id").await;
+
+    let address = server.address.trim_start_matches("http://");
+    let mut streams = vec![opened_stream(address, token).await];
+    let before = resident_kib(server.child.id());
+    while streams.len() < STREAMS {
+        streams.push(opened_stream(address, token).await);
+    }
+    let opened = resident_kib(server.child.id());
+    let start = chrono::Utc::now() + chrono::TimeDelta::days(1);
+    let booking = json!({
+        "patient_id": patient, "doctor_id": doctor, "starts_at": start,
+        "ends_at": start + chrono::TimeDelta::minutes(30),
+    });
+    let visit = create("/appointments", booking, "appointment_id").await;
+    for stream in &mut streams {
+        read_until(stream, &visit).await;
+    }
+    let told = resident_kib(server.child.id());
+    let each = |now: u64| now.saturating_sub(before) / u64::try_from(STREAMS).unwrap();
+    println!(
+        "a stream takes {} KiB when it is open, {} KiB after an event",
+        each(opened),
+        each(told)
+    );
+    assert!(each(told) <= MOST_KIB_A_STREAM, "{before} {opened} {told}");
+}

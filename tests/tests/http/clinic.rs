@@ -121,8 +121,9 @@ async fn a_room_is_made_read_changed_and_deleted() {
     let changed = server.admin().patch(&path, &wanted).await;
     assert_eq!(changed.text("/name"), "Surgery");
     assert_eq!(changed.body["is_active"], json!(false));
+    let read = server.admin().get(&path).await;
     let list = server.admin().get(ROOMS).await;
-    assert_eq!(list.body["items"], json!([changed.body]));
+    assert_eq!(list.body["items"], json!([read.body]));
 
     assert_eq!(server.admin().delete(&path).await.status, 204);
     let list = server.admin().get(ROOMS).await;
@@ -204,8 +205,8 @@ async fn doctors_are_the_active_users_with_the_role() {
     assert_eq!(server.admin().patch(&path, &disable).await.status, 200);
     let doctors = server.admin().get("/api/v1/doctors").await;
     let expected = json!([
-        {"doctor_id": first, "display_name": "The first"},
-        {"doctor_id": second, "display_name": "The second"},
+        {"doctor_id": first, "display_name": "The first", "usual_room_id": null},
+        {"doctor_id": second, "display_name": "The second", "usual_room_id": null},
     ]);
     assert_eq!(
         doctors.body,

@@ -24,7 +24,7 @@ const API_POLICY: &str =
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Opens another door to the same clinic; the address it is at.
-async fn door(server: &Server, edge: EdgeConfig, transport: Transport) -> SocketAddr {
+pub(crate) async fn door(server: &Server, edge: EdgeConfig, transport: Transport) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let draining = Draining::default();
@@ -33,6 +33,7 @@ async fn door(server: &Server, edge: EdgeConfig, transport: Transport) -> Socket
         Arc::clone(server.store()) as _,
         Arc::new(SystemIds),
         draining.clone(),
+        server.live().clone(),
         edge,
     );
     // It is open until the test is over.

@@ -84,6 +84,20 @@ pub(crate) const ROUTES: &[Route] = routes! {
     PATCH  "/rooms/{room}" r#"{"is_active": false}"#                                              200
     DELETE "/rooms/{room}" ""                                                                     204
     GET    "/doctors" ""                                                                          200
+    GET    "/doctors/{doctor}" ""                                                                 200
+    PATCH  "/doctors/{doctor}" r#"{"usual_room_id": "{room}"}"#                                   200
+    GET    "/clinic/hours" ""                                                                     200
+    PUT    "/clinic/hours"
+           r#"{"valid_from": "2100-01-01", "intervals": [{"weekday": "monday", "opens_at": "09:00", "closes_at": "17:00"}]}"#
+                                                                                                  200
+    GET    "/clinic/closures" ""                                                                  200
+    POST   "/clinic/closures" r#"{"starts_on": "2100-01-01", "reason": "New Year"}"#              201
+    DELETE "/clinic/closures/{closure}" ""                                                        204
+    GET    "/doctors/{doctor}/hours" ""                                                           200
+    PUT    "/doctors/{doctor}/hours" r#"{"valid_from": "2100-01-01", "intervals": []}"#           200
+    GET    "/doctors/{doctor}/time_off" ""                                                        200
+    POST   "/doctors/{doctor}/time_off" r#"{"starts_on": "2100-01-01"}"#                          201
+    DELETE "/doctors/{doctor}/time_off/{time_off}" ""                                             204
     GET    "/services" ""                                                                         200
     POST   "/services" r#"{"code": "{unique}", "name": "New", "current_price_cents": 100}"#       201
     GET    "/services/{service}" ""                                                               200
@@ -110,6 +124,7 @@ pub(crate) const ROUTES: &[Route] = routes! {
     POST   "/appointments"
            r#"{"patient_id": "{patient}", "doctor_id": "{doctor}", "starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#
                                                                                                   201
+    GET    "/appointments/events" ""                                                              200
     GET    "/appointments/{scheduled}" ""                                                         200
     GET    "/appointments/{scheduled}/history" ""                                                 200
     PATCH  "/appointments/{scheduled}" r#"{"notes": "Bring X-rays"}"#                             200

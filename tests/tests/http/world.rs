@@ -86,6 +86,16 @@ impl<'server> World<'server> {
                 somebody.get("/api/v1/auth/me").await.text("/session_id")
             }
             "room" => self.server.room(&unique).await,
+            "closure" => {
+                let body = json!({"starts_on": "2100-01-02", "reason": "Holiday"});
+                let path = "/api/v1/clinic/closures";
+                admin.create(path, &body, "closure_id").await
+            }
+            "time_off" => {
+                let path = format!("/api/v1/doctors/{}/time_off", self.doctor);
+                let body = json!({"starts_on": "2100-01-02"});
+                admin.create(&path, &body, "time_off_id").await
+            }
             "service" => self.server.service(&unique, 1000).await,
             "patient" => self.server.patient().await,
             "contact" => {

@@ -1,6 +1,6 @@
 //! Coming visits that hours, closures, time off, their doctor or their room do not allow any more.
 
-use super::{Appointment, AppointmentKey, Status};
+use super::{Appointment, AppointmentKey};
 use crate::calendar::{Obstacle, Timetable};
 use crate::shared::{Instant, Page, PageLimit, PageRequest, RoomId, TimeWindow, UserId};
 use crate::store::{Repositories, StoreError};
@@ -59,7 +59,7 @@ impl Appointment {
     /// Whether it still has to take place, as it was booked.
     #[must_use]
     pub fn may_conflict(&self, now: Instant) -> bool {
-        matches!(self.status, Status::Scheduled | Status::Confirmed) && self.slot.ends_at() > now
+        self.status.is_booked() && self.slot.ends_at() > now
     }
 
     /// Those of the obstacles that nobody accepted.

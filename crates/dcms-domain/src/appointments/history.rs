@@ -1,11 +1,13 @@
 //! What was done to visits: read as the history of one, and told to whoever watches the calendar.
 
 use async_trait::async_trait;
+use chrono::NaiveDate;
 
 use super::{Action, Status};
 use crate::access::Actor;
 use crate::shared::{
-    AppointmentId, Instant, Page, PageRequest, PatientId, RoomId, TimeSlot, UserId, Version,
+    AppointmentId, Instant, Page, PageRequest, PatientId, RoomId, TimeSlot, TimeWindow, UserId,
+    Version,
 };
 use crate::store::StoreError;
 
@@ -182,6 +184,36 @@ pub struct AppointmentEvent {
     pub before: Option<Whereabouts>,
     /// Where it is since.
     pub after: Whereabouts,
+}
+
+/// Which changes somebody wants to hear of, as callers write it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchQuery {
+    /// Of this doctor's visits.
+    pub doctor_id: Option<UserId>,
+    /// Of visits on this day of the clinic.
+    pub day: Option<NaiveDate>,
+}
+
+/// Which changes somebody wants to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    pub(super) doctor_id: Option<UserId>,
+    pub(super) window: TimeWindow,
+}
+
+impl Watch {
+    /// Whether the visit was or is one of those that are watched: who watches it also hears that
+    /// it leaves.
+    #[must_use]
+    pub fn concerns(&self, event: &AppointmentEvent) -> bool {
+        let is_watched = |visit: Whereabouts| {
+            self.doctor_id
+                .is_none_or(|doctor_id| doctor_id == visit.doctor_id)
+                && self.window.overlaps(visit.slot)
+        };
+        is_watched(event.after) || event.before.is_some_and(is_watched)
+    }
 }
 
 /// Keeps what was done to visits. [`AppointmentRepository`](super::AppointmentRepository) writes

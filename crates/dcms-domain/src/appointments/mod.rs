@@ -11,7 +11,8 @@ mod repository;
 mod service;
 
 pub use changed::Changed;
-pub use conflicts::*;
+pub(crate) use conflicts::conflicts;
+pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
 pub use front_desk::*;
 pub use history::*;
 pub use model::*;

@@ -65,6 +65,12 @@ impl Status {
         !matches!(self, Self::Cancelled | Self::NoShow)
     }
 
+    /// Whether the patient still has to come.
+    #[must_use]
+    pub const fn is_booked(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Confirmed)
+    }
+
     /// Where the action leads from here, if it can be taken.
     #[must_use]
     pub fn after(self, action: Action) -> Option<Self> {
@@ -294,6 +300,29 @@ impl Transition {
             Self::Reschedule { .. } => Action::Reschedule,
         }
     }
+
+    /// Whether it may lead outside the hours.
+    pub(super) const fn overbooks(&self) -> bool {
+        matches!(
+            self,
+            Self::Reschedule {
+                overbook_reason: Some(_),
+                ..
+            }
+        )
+    }
+
+    /// Why it was taken, as far as somebody said. `next` is the visit after it.
+    pub(super) fn reason(&self, next: &Appointment, faults: &mut Faults) -> Option<String> {
+        match self {
+            Self::Cancel { .. } => next.cancel_reason.clone(),
+            Self::Reschedule { reason, .. } => match reason {
+                Some(reason) => Some(single_line_text(reason, 500, "/reason", faults)),
+                None => next.overbook_reason.clone(),
+            },
+            Self::Confirm | Self::Arrive | Self::Start | Self::Complete | Self::NoShow => None,
+        }
+    }
 }
 
 /// What can go wrong with appointments. That a doctor, room or patient is taken is a
@@ -310,6 +339,13 @@ pub enum AppointmentError {
         from: Status,
         /// What can be done with it now.
         allowed: Vec<Action>,
+    },
+    /// Hours, closures or time off do not allow a visit then, and nobody said why it may take place
+    /// all the same.
+    #[error("the clinic or the doctor is not open to visits then")]
+    OutsideWorkingHours {
+        /// What stands in the way.
+        obstacles: Vec<Obstacle>,
     },
 }
 
@@ -500,7 +536,7 @@ impl Standing {
 }
 
 /// The standing of all parties of a visit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartiesStanding {
     /// Of the patient.
     pub patient: Standing,
@@ -508,11 +544,13 @@ pub struct PartiesStanding {
     pub doctor: Standing,
     /// Of the room; available when there is none.
     pub room: Standing,
+    /// What the room is equipped for, if it is known.
+    pub room_kind: Option<String>,
 }
 
 impl PartiesStanding {
     /// Notes who and what cannot be booked.
-    pub(super) fn check(self, faults: &mut Faults) {
+    pub(super) fn check(&self, faults: &mut Faults) {
         let patient = "must be a patient who is not archived";
         self.patient.check("/patient_id", patient, faults);
         let doctor = "must be an active user with the role doctor";
@@ -521,7 +559,7 @@ impl PartiesStanding {
     }
 
     /// Notes a room that cannot be booked.
-    pub(super) fn check_room(self, faults: &mut Faults) {
+    pub(super) fn check_room(&self, faults: &mut Faults) {
         self.room
             .check("/room_id", "must be an active room", faults);
     }

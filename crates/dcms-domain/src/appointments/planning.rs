@@ -1,8 +1,12 @@
 use chrono::TimeDelta;
 
-use super::{MAX_PLANNED_SERVICES, PlannedService, ServiceRequest};
+use super::{MAX_PLANNED_SERVICES, PartiesStanding, PlannedService, ServiceRequest, Standing};
+use crate::calendar::starts_within_notice;
 use crate::catalog::{Service, available_service};
-use crate::shared::{FaultCode, Faults, Quantity, ServiceId};
+use crate::clinic::ClinicSettings;
+use crate::shared::{
+    FaultCode, Faults, Instant, Quantity, RoomId, ServiceId, UserId, is_sane_instant,
+};
 use crate::store::{Repositories, StoreError};
 
 /// Those of the services that exist.
@@ -69,6 +73,93 @@ pub(super) fn treatment_length(
     minutes
         .reduce(|one, other| one + other)
         .map(TimeDelta::minutes)
+}
+
+/// How long the room stays taken after what is planned.
+pub(super) fn longest_buffer(planned: &[PlannedService], catalog: &[Service]) -> TimeDelta {
+    let minutes = planned
+        .iter()
+        .filter_map(|planned| entry(catalog, planned.service_id))
+        .map(|service| service.buffer_minutes.into())
+        .max();
+    TimeDelta::minutes(minutes.unwrap_or(0))
+}
+
+/// Notes each service that the doctor does not perform.
+pub(super) fn check_performed(
+    planned: &[PlannedService],
+    catalog: &[Service],
+    doctor_id: UserId,
+    faults: &mut Faults,
+) {
+    for (index, planned) in planned.iter().enumerate() {
+        if !is_performed(planned, catalog, doctor_id) {
+            let detail = "must be a service that the doctor performs";
+            faults.add(pointer(index), FaultCode::NotAvailable, detail);
+        }
+    }
+}
+
+/// Notes a doctor who does not perform everything that is planned.
+pub(super) fn check_performer(
+    planned: &[PlannedService],
+    catalog: &[Service],
+    doctor_id: UserId,
+    faults: &mut Faults,
+) {
+    let performs_all = planned
+        .iter()
+        .all(|planned| is_performed(planned, catalog, doctor_id));
+    if !performs_all {
+        let detail = "must be a doctor who performs the planned services";
+        faults.add("/doctor_id", FaultCode::NotAvailable, detail);
+    }
+}
+
+fn is_performed(planned: &PlannedService, catalog: &[Service], doctor_id: UserId) -> bool {
+    entry(catalog, planned.service_id).is_none_or(|service| {
+        service.doctor_ids.is_empty() || service.doctor_ids.contains(&doctor_id)
+    })
+}
+
+/// Notes a room that is not equipped for everything that is planned. Without a room, or in one that
+/// cannot be booked anyway, everything is.
+pub(super) fn check_room_kind(
+    planned: &[PlannedService],
+    catalog: &[Service],
+    room_id: Option<RoomId>,
+    standing: &PartiesStanding,
+    faults: &mut Faults,
+) {
+    let fits = planned
+        .iter()
+        .filter_map(|planned| entry(catalog, planned.service_id)?.room_kind.as_deref())
+        .all(|needed| standing.room_kind.as_deref() == Some(needed));
+    if room_id.is_some() && standing.room == Standing::Available && !fits {
+        let detail = "must be a room of the kind that the planned services need";
+        faults.add("/room_id", FaultCode::NotAvailable, detail);
+    }
+}
+
+/// Notes a start that is too soon or too late for whom the clinic still books, or books already.
+pub(super) fn check_notice(
+    starts_at: Instant,
+    settings: &ClinicSettings,
+    now: Instant,
+    faults: &mut Faults,
+) {
+    let (minutes, days) = (
+        settings.smallest_notice_minutes,
+        settings.largest_notice_days,
+    );
+    let smallest = TimeDelta::minutes(minutes.into());
+    let starts = starts_within_notice(now, smallest, TimeDelta::days(days.into()));
+    // Without a smallest notice, whoever is here already is entered afterwards.
+    let is_too_soon = minutes > 0 && starts_at < *starts.start();
+    if is_sane_instant(starts_at) && (is_too_soon || starts_at > *starts.end()) {
+        let detail = format!("must lie at least {minutes} minutes and at most {days} days ahead");
+        faults.add("/starts_at", FaultCode::OutOfRange, detail);
+    }
 }
 
 fn entry(catalog: &[Service], service_id: ServiceId) -> Option<&Service> {

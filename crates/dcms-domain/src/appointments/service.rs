@@ -1,18 +1,23 @@
 use chrono::{NaiveDate, TimeDelta};
 
 use super::model::{end_after, notes_text, overbook_text, time_slot};
-use super::planning::{catalog_entries, planned_services, treatment_length};
+use super::planning::{
+    catalog_entries, check_notice, check_performed, check_performer, check_room_kind,
+    longest_buffer, planned_services, treatment_length,
+};
 use super::{
-    Appointment, AppointmentChange, AppointmentChanges, AppointmentError, AppointmentFilter,
-    AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment, FrontDesk,
-    HistoryAction, HistoryKey, HistoryOf, Parties, ServiceRequest, Status, Transition,
+    Appointment, AppointmentChange, AppointmentChanges, AppointmentConflict, AppointmentError,
+    AppointmentEvent, AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion,
+    BookAppointment, ComingVisit, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf,
+    Parties, Position, ServiceRequest, Standing, Status, Transition, Watch, WatchQuery, conflicts,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
+use crate::calendar::{Obstacle, Timetable};
 use crate::clinic::resolve_window;
 use crate::shared::{
     AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
-    Version, in_version,
+    Version, WindowRequest, in_version, single_line_text,
 };
 use crate::store::{Repositories, StoreError, retry_conflicts};
 
@@ -31,8 +36,9 @@ impl AppointmentService {
     /// Books a visit.
     ///
     /// # Errors
-    /// Faults; [`Rule::DoctorDoubleBooked`](crate::store::Rule::DoctorDoubleBooked) and its like
-    /// when the slot is taken.
+    /// Faults; [`AppointmentError::OutsideWorkingHours`];
+    /// [`Rule::DoctorDoubleBooked`](crate::store::Rule::DoctorDoubleBooked) and its like when the
+    /// slot is taken.
     pub async fn book(
         &self,
         actor: &Actor,
@@ -61,14 +67,10 @@ impl AppointmentService {
         work: &mut dyn Repositories,
         command: &BookAppointment,
     ) -> Result<Appointment, AppointmentError> {
+        let now = self.ports.clock.now();
         let mut faults = Faults::new();
         let catalog = catalog_entries(work, ids_of(&command.services)).await?;
         let services = planned_services(&command.services, &[], &catalog, &mut faults);
-        let ends_at = command.ends_at.unwrap_or_else(|| {
-            let length = treatment_length(&services, &catalog).unwrap_or(TimeDelta::minutes(30));
-            end_after(command.starts_at, length)
-        });
-        let slot = time_slot(command.starts_at, ends_at, &mut faults);
         let notes = command
             .notes
             .as_deref()
@@ -79,21 +81,29 @@ impl AppointmentService {
             doctor_id: command.doctor_id,
             room_id: command.room_id,
         };
-        work.appointments()
-            .standing(parties)
-            .await?
-            .check(&mut faults);
+        let standing = work.appointments().standing(parties).await?;
+        standing.check(&mut faults);
+        check_performed(&services, &catalog, parties.doctor_id, &mut faults);
+        let room_id = parties.room_id;
+        check_room_kind(&services, &catalog, room_id, &standing, &mut faults);
+        let settings = work.clinic().settings().await?;
+        let ends_at = command.ends_at.unwrap_or_else(|| {
+            let usual = TimeDelta::minutes(settings.default_slot_minutes.into());
+            let length = treatment_length(&services, &catalog).unwrap_or(usual);
+            end_after(command.starts_at, length)
+        });
+        let slot = time_slot(command.starts_at, ends_at, &mut faults);
+        check_notice(command.starts_at, &settings, now, &mut faults);
         let Some(slot) = slot.filter(|_| faults.is_empty()) else {
             return Err(faults.into());
         };
-        let now = self.ports.clock.now();
-        Ok(Appointment {
+        let mut appointment = Appointment {
             appointment_id: self.ports.ids.next_id().into(),
             patient_id: command.patient_id,
             doctor_id: command.doctor_id,
             room_id: command.room_id,
             slot,
-            room_free_at: slot.ends_at(),
+            room_free_at: slot.ends_at() + longest_buffer(&services, &catalog),
             status: Status::Scheduled,
             arrived_at: None,
             seated_at: None,
@@ -106,7 +116,9 @@ impl AppointmentService {
             version: Version::FIRST,
             created_at: now,
             updated_at: now,
-        })
+        };
+        accept_obstacles(work, &mut appointment).await?;
+        Ok(appointment)
     }
 
     /// One appointment.
@@ -144,6 +156,49 @@ impl AppointmentService {
         let history = connection.history().list(of, page).await?;
         self.ports.note_read(actor, appointment.subject());
         Ok(history)
+    }
+
+    /// Which changes the actor hears of from now on. A day is what the clinic's zone makes of it now.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn watch(&self, actor: &Actor, query: WatchQuery) -> Result<Watch, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let window = WindowRequest {
+            day: query.day,
+            ..WindowRequest::default()
+        };
+        Ok(Watch {
+            doctor_id: query.doctor_id,
+            window: resolve_window(&mut *connection, window).await?,
+        })
+    }
+
+    /// At most `limit` changes after a position, in their order. They name visits and no patient,
+    /// so nobody's record was read.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn events_after(
+        &self,
+        actor: &Actor,
+        position: Position,
+        limit: u16,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().events_after(position, limit).await?)
+    }
+
+    /// The position of the last change that has one.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn last_position(&self, actor: &Actor) -> Result<Position, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        Ok(connection.history().last_position().await?)
     }
 
     /// The appointments that match, earlier ones first.
@@ -226,22 +281,7 @@ impl AppointmentService {
                 .clone()
                 .map(|notes| notes_text(&notes, &mut faults))
                 .apply(next.notes);
-            next.room_id = changes.room_id.clone().apply(next.room_id);
-            match &changes.services {
-                Change::Keep => {}
-                Change::Clear => next.services.clear(),
-                Change::Set(requests) => {
-                    let catalog = catalog_entries(&mut *work, ids_of(requests)).await?;
-                    next.services =
-                        planned_services(requests, &current.services, &catalog, &mut faults);
-                }
-            }
-            if next.room_id != current.room_id {
-                work.appointments()
-                    .standing(parties_of(&next))
-                    .await?
-                    .check_room(&mut faults);
-            }
+            replan(&mut *work, &current, &mut next, changes, &mut faults).await?;
             faults.into_result()?;
             next.version = next.version.next();
             next.updated_at = self.ports.clock.now();
@@ -262,7 +302,7 @@ impl AppointmentService {
     ///
     /// # Errors
     /// [`AppointmentError::InvalidTransition`]; faults; [`CommonError::NotFound`];
-    /// [`CommonError::VersionMismatch`];
+    /// [`CommonError::VersionMismatch`]; [`AppointmentError::OutsideWorkingHours`] where it moves;
     /// [`Rule::DoctorDoubleBooked`](crate::store::Rule::DoctorDoubleBooked) and its like when it
     /// claims a slot that is taken.
     pub async fn take_action(
@@ -282,24 +322,33 @@ impl AppointmentService {
             actor.require_for(permission, current.doctor_id)?;
             let mut faults = Faults::new();
             let now = self.ports.clock.now();
-            let next = current
+            let mut next = current
                 .clone()
                 .after(transition.clone(), now, &mut faults)?;
             actor.require_for(permission, next.doctor_id)?;
-            let claims_more = next.claims_more_than(&current);
-            if claims_more {
-                work.appointments()
-                    .standing(parties_of(&next))
-                    .await?
-                    .check(&mut faults);
+            if transition.overbooks() {
+                actor.require_for(Permission::Overbook, current.doctor_id)?;
+                actor.require_for(Permission::Overbook, next.doctor_id)?;
             }
-            faults.into_result()?;
-            if claims_more {
+            let reason = transition.reason(&next, &mut faults);
+            if let Transition::Reschedule { starts_at, .. } = transition {
+                let settings = work.clinic().settings().await?;
+                check_notice(*starts_at, &settings, now, &mut faults);
+                resettle(&mut *work, &current, &mut next, faults).await?;
+            } else {
+                if next.claims_more_than(&current) {
+                    let parties = parties_of(&next);
+                    let standing = work.appointments().standing(parties).await?;
+                    standing.check(&mut faults);
+                }
+                faults.into_result()?;
+            }
+            if next.claims_more_than(&current) {
                 work.appointments().hold_calendar().await?;
             }
             let action = transition.action();
-            let reason = next.cancel_reason.as_ref();
-            let change = AppointmentChange::by(actor, HistoryAction::Taken(action), reason);
+            let change =
+                AppointmentChange::by(actor, HistoryAction::Taken(action), reason.as_ref());
             work.appointments().update(&next, &change).await?;
             let entry = self
                 .ports
@@ -309,6 +358,190 @@ impl AppointmentService {
         })
         .await
     }
+
+    /// The coming visits in the window that hours, closures, time off, their doctor or their room
+    /// do not allow, and that nobody accepted, earlier ones first; from now on when the window says
+    /// nothing. A page may hold fewer than asked for, even none, and another follow.
+    ///
+    /// # Errors
+    /// What any context can fail with.
+    pub async fn conflicts(
+        &self,
+        actor: &Actor,
+        window: WindowRequest,
+        page: PageRequest<AppointmentKey>,
+    ) -> Result<Page<AppointmentConflict, AppointmentKey>, AppointmentError> {
+        actor.require(Permission::ReadAppointments)?;
+        let mut connection = self.ports.store.connect().await?;
+        let scope = ConflictScope {
+            window: resolve_window(&mut *connection, window).await?,
+            ..ConflictScope::default()
+        };
+        let now = self.ports.clock.now();
+        let found = conflicts(&mut *connection, &scope, now, page).await?;
+        let shown = found
+            .items
+            .iter()
+            .map(|conflict| conflict.appointment.patient_id);
+        self.ports.note_list(actor, Entity::Appointment, shown);
+        Ok(found)
+    }
+
+    /// Accepts what stands in the way of a coming visit now: it takes place all the same.
+    ///
+    /// # Errors
+    /// [`AppointmentError::InvalidTransition`] when nothing is in its way that was not accepted, or
+    /// it is not to come any more; faults; [`CommonError::NotFound`];
+    /// [`CommonError::VersionMismatch`].
+    pub async fn accept_conflict(
+        &self,
+        actor: &Actor,
+        appointment_id: AppointmentId,
+        expected: &Expected,
+        reason: &str,
+    ) -> Result<Appointment, AppointmentError> {
+        actor.require_some(Permission::Overbook)?;
+        retry_conflicts(&*self.ports.store, || async move {
+            let mut work = self.ports.store.begin().await?;
+            let current = work.appointments().get(appointment_id).await?;
+            let current = in_version(current, expected)?;
+            actor.require_for(Permission::Overbook, current.doctor_id)?;
+            let mut faults = Faults::new();
+            let reason = single_line_text(reason, 500, "/reason", &mut faults);
+            faults.into_result()?;
+            let now = self.ports.clock.now();
+            let obstacles = obstacles_now(&mut *work, &current).await?;
+            if !current.may_conflict(now) || current.unaccepted(obstacles.clone()).is_empty() {
+                return Err(AppointmentError::InvalidTransition {
+                    from: current.status,
+                    allowed: current.allowed_actions(now),
+                });
+            }
+            let next = Appointment {
+                overbook_reason: Some(reason),
+                accepted_obstacles: obstacles,
+                version: current.version.next(),
+                updated_at: now,
+                ..current.clone()
+            };
+            let reason = next.overbook_reason.as_ref();
+            let change = AppointmentChange::by(actor, HistoryAction::AcceptConflict, reason);
+            work.appointments().update(&next, &change).await?;
+            let action = AuditAction::AcceptConflict;
+            let entry = self.ports.audit_changed(actor, action, &current, &next);
+            work.commit(&entry).await?;
+            Ok(next)
+        })
+        .await
+    }
+}
+
+/// Everything that stands in the way of a visit now.
+async fn obstacles_now(
+    work: &mut dyn Repositories,
+    visit: &Appointment,
+) -> Result<Vec<Obstacle>, StoreError> {
+    let standing = work.appointments().standing(parties_of(visit)).await?;
+    let timetable = timetable_of(work, visit).await?;
+    let visit = ComingVisit {
+        appointment: visit.clone(),
+        has_doctor: standing.doctor == Standing::Available,
+        has_room: standing.room == Standing::Available,
+    };
+    Ok(visit.obstacles(&timetable))
+}
+
+async fn timetable_of(
+    work: &mut dyn Repositories,
+    visit: &Appointment,
+) -> Result<Timetable, StoreError> {
+    let stretch = visit.slot.starts_at()..visit.slot.ends_at();
+    let calendar = work.calendar();
+    calendar.timetable(&[visit.doctor_id], &stretch).await
+}
+
+/// Accepts what hours, closures and time off put in the way of a visit, when somebody says why it
+/// may take place all the same; else refuses it.
+async fn accept_obstacles(
+    work: &mut dyn Repositories,
+    visit: &mut Appointment,
+) -> Result<(), AppointmentError> {
+    let timetable = timetable_of(work, visit).await?;
+    let obstacles = timetable.obstacles(visit.doctor_id, visit.slot);
+    if !obstacles.is_empty() && visit.overbook_reason.is_none() {
+        return Err(AppointmentError::OutsideWorkingHours { obstacles });
+    }
+    visit.accepted_obstacles = obstacles;
+    Ok(())
+}
+
+/// Gives the visit its new room and services, as far as they fit.
+///
+/// How long the room stays taken follows from the services only until the patient comes: what
+/// turns out to be done in the chair takes no time away from whoever is next.
+async fn replan(
+    work: &mut dyn Repositories,
+    current: &Appointment,
+    next: &mut Appointment,
+    changes: &AppointmentChanges,
+    faults: &mut Faults,
+) -> Result<(), StoreError> {
+    next.room_id = changes.room_id.clone().apply(next.room_id);
+    let moves_room = next.room_id != current.room_id;
+    if !moves_room && changes.services == Change::Keep {
+        return Ok(());
+    }
+    let catalog = match &changes.services {
+        Change::Keep => catalog_entries(work, planned_ids(next)).await?,
+        Change::Clear => {
+            next.services.clear();
+            Vec::new()
+        }
+        Change::Set(requests) => {
+            let catalog = catalog_entries(work, ids_of(requests)).await?;
+            next.services = planned_services(requests, &current.services, &catalog, faults);
+            check_performed(&next.services, &catalog, next.doctor_id, faults);
+            catalog
+        }
+    };
+    if changes.services != Change::Keep && next.status.is_booked() {
+        next.room_free_at = next.slot.ends_at() + longest_buffer(&next.services, &catalog);
+    }
+    if moves_room {
+        next.accepted_obstacles
+            .retain(|obstacle| *obstacle != Obstacle::RoomNotAvailable);
+    }
+    if next.room_id.is_some() {
+        let standing = work.appointments().standing(parties_of(next)).await?;
+        if moves_room {
+            standing.check_room(faults);
+        }
+        check_room_kind(&next.services, &catalog, next.room_id, &standing, faults);
+    }
+    Ok(())
+}
+
+/// Holds a visit that moves against all that a new one is held against. A doctor or a room that
+/// stays need not fit what is planned: that was settled before.
+async fn resettle(
+    work: &mut dyn Repositories,
+    current: &Appointment,
+    next: &mut Appointment,
+    mut faults: Faults,
+) -> Result<(), AppointmentError> {
+    let catalog = catalog_entries(work, planned_ids(next)).await?;
+    next.room_free_at = next.slot.ends_at() + longest_buffer(&next.services, &catalog);
+    let standing = work.appointments().standing(parties_of(next)).await?;
+    standing.check(&mut faults);
+    if next.doctor_id != current.doctor_id {
+        check_performer(&next.services, &catalog, next.doctor_id, &mut faults);
+    }
+    if next.room_id != current.room_id {
+        let room_id = next.room_id;
+        check_room_kind(&next.services, &catalog, room_id, &standing, &mut faults);
+    }
+    faults.into_result()?;
+    accept_obstacles(work, next).await
 }
 
 async fn filter_of(
@@ -334,4 +567,9 @@ const fn parties_of(appointment: &Appointment) -> Parties {
 
 fn ids_of(requests: &[ServiceRequest]) -> Vec<ServiceId> {
     requests.iter().map(|request| request.service_id).collect()
+}
+
+fn planned_ids(appointment: &Appointment) -> Vec<ServiceId> {
+    let planned = appointment.services.iter();
+    planned.map(|planned| planned.service_id).collect()
 }

@@ -83,6 +83,8 @@ names! {
         Lose = "lose",
         /// A visit was moved.
         Reschedule = "reschedule",
+        /// What stands in the way of a visit was accepted.
+        AcceptConflict = "accept_conflict",
         /// A visit was confirmed.
         Confirm = "confirm",
         /// A patient arrived.

@@ -65,7 +65,7 @@ impl Schedule {
     /// The schedule after one more change: the plan stands in the place of all that begin when it
     /// does or later.
     #[must_use]
-    pub(super) fn with(&self, plan: WeeklyPlan) -> Self {
+    pub(crate) fn with(&self, plan: WeeklyPlan) -> Self {
         let earlier = self.plans.iter();
         let earlier = earlier.filter(|earlier| earlier.valid_from < plan.valid_from);
         let mut plans: Vec<WeeklyPlan> = earlier.cloned().collect();

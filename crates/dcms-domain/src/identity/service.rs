@@ -301,6 +301,32 @@ impl IdentityService {
         Ok(session.actor(origin.clone()))
     }
 
+    /// Who still comes with the token of `actor`, without using their session: for what stays open
+    /// after it was asked for, and is to be asked about each second.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unauthenticated`] when it is not that of a live session of an active user
+    /// any more; when the store has to be asked and does not answer.
+    pub async fn authenticate_again(
+        &self,
+        token: &Secret,
+        actor: &Actor,
+    ) -> Result<Actor, IdentityError> {
+        let token = self.tokens.hash(token);
+        let now = self.ports.clock.now();
+        if let Some(session) = self.known_sessions.peek(&token, now) {
+            return Ok(session.actor(actor.origin.clone()));
+        }
+        let read = self.known_sessions.begin_read(now);
+        let mut connection = self.ports.store.connect().await?;
+        let found = connection.sessions().find_by_token(token).await?;
+        let live = self.settings.session_lifetime.at(now);
+        let session = found.filter(|session| session.counts(live));
+        let session = session.ok_or(IdentityError::Unauthenticated)?;
+        self.known_sessions.put_peeked(read, token, &known(session));
+        Ok(session.actor(actor.origin.clone()))
+    }
+
     /// Asks `store` whether the sessions that are in use still count, and writes down when they
     /// were last seen. To be called every [`session_cache::TICK`](super::session_cache::TICK): for
     /// as long as it is, requests need not ask, and what others changed counts within a second.

@@ -16,6 +16,8 @@
 //!              else { let read = cache.begin_read(now);
 //!                     let session = … the live session of that token …;
 //!                     cache.put(read, token, &session); }
+//! what stays   if cache.peek(&token, now).is_none() { let read = cache.begin_read(now);
+//!   open:        … the same, with cache.put_peeked(read, token, &session); }
 //! a change:    after its commit, and before it is answered: forget_user, forget_session, …
 //! shutdown:    … write all_touches() …
 //! ```
@@ -40,8 +42,8 @@ pub const TRUSTED_FOR: TimeDelta = TimeDelta::milliseconds(900);
 pub const CLOCK_JITTER: TimeDelta = TimeDelta::milliseconds(100);
 /// How often to confirm what is cached: three times while it is trusted.
 pub const TICK: TimeDelta = TimeDelta::milliseconds(300);
-/// How often the last use of a session is written at most; also after how long without use a
-/// session leaves the cache.
+/// How often the last use of a session is written at most; also after how long without use, and
+/// without anybody who peeked, a session leaves the cache.
 pub const TOUCH_EVERY: TimeDelta = TimeDelta::minutes(1);
 /// How many sessions are cached. When there are more, the others are read on each request.
 pub const MAX_CACHED_SESSIONS: usize = 10_000;
@@ -105,6 +107,7 @@ struct State<Standing> {
 struct Entry<Standing> {
     session: KnownSession<Standing>,
     confirmed_by: Read,
+    peeked_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -136,14 +139,29 @@ impl<Standing: Clone> SessionCache<Standing> {
         let mut state = self.lock_at(now);
         let state = &mut *state;
         let entry = state.entries.get(token)?;
-        let age = now - entry.confirmed_by.started_at;
-        let is_fresh = -CLOCK_JITTER <= age && age <= TRUSTED_FOR;
         let last_use = state.uses.get_mut(&entry.session.session_id)?;
-        let is_idle = now - last_use.used_at >= self.idle_after;
-        if !is_fresh || is_idle || entry.session.ends_at <= now {
+        if !entry.counts(last_use.used_at, self.idle_after, now) {
             return None;
         }
         last_use.used_at = last_use.used_at.max(now);
+        Some(entry.session.standing.clone())
+    }
+
+    /// What the session of that token stands for, without using it: whoever only stays does not
+    /// keep a session from becoming idle. As long as somebody peeks, the session is confirmed like
+    /// those that are used. Nothing when what it stands for has to be read from the store.
+    #[must_use]
+    pub fn peek(&self, token: &TokenHash, now: Instant) -> Option<Standing> {
+        let mut state = self.lock_at(now);
+        let state = &mut *state;
+        let entry = state.entries.get_mut(token)?;
+        let seen_at = entry.session.last_seen_at;
+        let last_use = state.uses.get(&entry.session.session_id);
+        let used_at = last_use.map_or(seen_at, |last_use| last_use.used_at.max(seen_at));
+        if !entry.counts(used_at, self.idle_after, now) {
+            return None;
+        }
+        entry.peeked_at = entry.peeked_at.max(Some(now));
         Some(entry.session.standing.clone())
     }
 
@@ -158,34 +176,30 @@ impl<Standing: Clone> SessionCache<Standing> {
     pub fn put(&self, read: Read, token: TokenHash, session: &KnownSession<Standing>) {
         let mut state = self.lock();
         state.note_use(session, read.started_at);
-        if read.generation != state.generation {
-            return;
-        }
-        let is_full = state.entries.len() >= MAX_CACHED_SESSIONS;
-        let entry = Entry {
-            session: session.clone(),
-            confirmed_by: read,
-        };
-        match state.entries.entry(token) {
-            Slot::Occupied(mut there) if there.get().confirmed_by.started_at < read.started_at => {
-                there.insert(entry);
-            }
-            Slot::Vacant(free) if !is_full => {
-                free.insert(entry);
-            }
-            Slot::Occupied(_) | Slot::Vacant(_) => {}
+        state.keep(read, token, session);
+    }
+
+    /// Keeps what a read said of a session that somebody peeked at: like [`put`](Self::put), but
+    /// notes no use.
+    pub fn put_peeked(&self, read: Read, token: TokenHash, session: &KnownSession<Standing>) {
+        let mut state = self.lock();
+        state.keep(read, token, session);
+        if let Some(entry) = state.entries.get_mut(&token) {
+            entry.peeked_at = entry.peeked_at.max(Some(read.started_at));
         }
     }
 
-    /// Lets go of sessions that ended or were not used for [`TOUCH_EVERY`], and says that a read
-    /// of all others begins. To be called before the store is asked.
+    /// Lets go of sessions that ended or were neither used nor peeked at for [`TOUCH_EVERY`], and
+    /// says that a read of all others begins. To be called before the store is asked.
     pub fn to_confirm(&self, now: Instant) -> Confirmation {
         let mut state = self.lock_at(now);
         let State { entries, uses, .. } = &mut *state;
         entries.retain(|_, entry| {
             let last_use = uses.get(&entry.session.session_id);
-            let is_in_use = last_use.is_some_and(|last_use| now - last_use.used_at < TOUCH_EVERY);
-            is_in_use && now < entry.session.ends_at
+            let lately = last_use
+                .map(|last_use| last_use.used_at)
+                .max(entry.peeked_at);
+            lately.is_some_and(|lately| now - lately < TOUCH_EVERY) && now < entry.session.ends_at
         });
         Confirmation {
             tokens: entries.keys().copied().collect(),
@@ -211,7 +225,11 @@ impl<Standing: Clone> SessionCache<Standing> {
                 continue;
             };
             // An entry that a later read put here after something was forgotten knows better.
-            let before = there.get().confirmed_by;
+            let Entry {
+                confirmed_by: before,
+                peeked_at,
+                ..
+            } = *there.get();
             if before.generation <= asked.read.generation
                 && before.started_at <= asked.read.started_at
             {
@@ -220,6 +238,7 @@ impl<Standing: Clone> SessionCache<Standing> {
                 there.insert(Entry {
                     session,
                     confirmed_by: asked.read,
+                    peeked_at,
                 });
                 state.note_written(session_id, seen_at);
             }
@@ -298,6 +317,39 @@ impl<Standing: Clone> SessionCache<Standing> {
         }
         state.latest = state.latest.max(Some(now));
         state
+    }
+}
+
+impl<Standing> Entry<Standing> {
+    /// Whether what is known is fresh, and the session, used last at that time, goes on.
+    fn counts(&self, used_at: Instant, idle_after: TimeDelta, now: Instant) -> bool {
+        let age = now - self.confirmed_by.started_at;
+        let is_fresh = -CLOCK_JITTER <= age && age <= TRUSTED_FOR;
+        is_fresh && now - used_at < idle_after && now < self.session.ends_at
+    }
+}
+
+impl<Standing: Clone> State<Standing> {
+    fn keep(&mut self, read: Read, token: TokenHash, session: &KnownSession<Standing>) {
+        if read.generation != self.generation {
+            return;
+        }
+        let is_full = self.entries.len() >= MAX_CACHED_SESSIONS;
+        let entry = |peeked_at| Entry {
+            session: session.clone(),
+            confirmed_by: read,
+            peeked_at,
+        };
+        match self.entries.entry(token) {
+            Slot::Occupied(mut there) if there.get().confirmed_by.started_at < read.started_at => {
+                let peeked_at = there.get().peeked_at;
+                there.insert(entry(peeked_at));
+            }
+            Slot::Vacant(free) if !is_full => {
+                free.insert(entry(None));
+            }
+            Slot::Occupied(_) | Slot::Vacant(_) => {}
+        }
     }
 }
 

@@ -98,6 +98,16 @@ pub struct TimeWindow {
     pub to: Option<Instant>,
 }
 
+impl TimeWindow {
+    /// Whether a moment belongs to both.
+    #[must_use]
+    pub fn overlaps(&self, slot: TimeSlot) -> bool {
+        let from = self.from.unwrap_or(Instant::MIN_UTC).max(slot.starts_at());
+        let to = self.to.unwrap_or(Instant::MAX_UTC).min(slot.ends_at());
+        from < to
+    }
+}
+
 /// An end of a window as callers write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {

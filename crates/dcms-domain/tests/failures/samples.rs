@@ -1,10 +1,14 @@
 use std::sync::LazyLock;
 
+use chrono::NaiveDate;
 use dcms_domain::access::Actor;
 use dcms_domain::appointments::{Appointment, BookAppointment};
 use dcms_domain::billing::{Invoice, Payment, PaymentMethod, RecordPayment};
+use dcms_domain::calendar::{
+    Closure, CreateClosure, CreateTimeOff, Schedule, SpanRequest, TimeOff,
+};
 use dcms_domain::catalog::Service;
-use dcms_domain::clinic::{ClinicSettings, Room};
+use dcms_domain::clinic::{ClinicSettings, Doctor, Room};
 use dcms_domain::identity::{PasswordHash, PasswordHasher, Secret, Session, User};
 use dcms_domain::patients::{Contact, ContactType, CreateContact, Patient};
 use dcms_domain::shared::{Cents, Expected};
@@ -20,6 +24,10 @@ pub(crate) struct Samples {
     pub(crate) session: Session,
     pub(crate) settings: ClinicSettings,
     pub(crate) room: Room,
+    pub(crate) doctor: Doctor,
+    pub(crate) hours: Schedule,
+    pub(crate) closure: Closure,
+    pub(crate) time_off: TimeOff,
     pub(crate) patient: Patient,
     pub(crate) contact: Contact,
     pub(crate) service: Service,
@@ -39,6 +47,16 @@ impl Samples {
     }
 }
 
+/// A day on which nobody is booked.
+pub(crate) fn one_day() -> SpanRequest {
+    SpanRequest {
+        starts_on: NaiveDate::from_ymd_opt(2020, 1, 6).unwrap(),
+        starts_at_time: None,
+        ends_on: None,
+        ends_at_time: None,
+    }
+}
+
 async fn samples() -> Samples {
     let clinic = Clinic::open().await;
     let (services, admin) = (&clinic.services, &clinic.admin);
@@ -53,6 +71,17 @@ async fn samples() -> Samples {
         .patients
         .add_contact(admin, clinic.patient.patient_id, contact)
         .await;
+    let closure = CreateClosure {
+        span: one_day(),
+        reason: "Holiday".to_owned(),
+    };
+    let closure = services.calendar.close(admin, closure).await;
+    let time_off = CreateTimeOff {
+        doctor_id: clinic.doctor.user_id,
+        span: one_day(),
+        reason: None,
+    };
+    let time_off = services.calendar.grant_time_off(admin, time_off).await;
     let issued = clinic.issued(&[100]).await;
     let payment = RecordPayment {
         amount: Cents::new(40),
@@ -79,6 +108,14 @@ async fn samples() -> Samples {
         weak_password: PasswordHash::new(format!("$argon2id$weak${PASSWORD}")),
         session,
         settings: services.clinic.settings(admin).await.unwrap(),
+        doctor: services
+            .clinic
+            .doctor(admin, clinic.doctor.user_id)
+            .await
+            .unwrap(),
+        hours: services.calendar.hours(admin, None).await.unwrap(),
+        closure: closure.unwrap().thing,
+        time_off: time_off.unwrap().thing,
         contact: contact.unwrap(),
         booking: clinic.visit_in(120),
         visit: clinic.booked_in(60).await,

@@ -1,7 +1,10 @@
 //! Every write of every service, and what its ports answer when all goes well.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
+use chrono::TimeDelta;
+use chrono_tz::Tz;
 use dcms_domain::Services;
 use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
@@ -11,8 +14,11 @@ use dcms_domain::appointments::{
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
 };
+use dcms_domain::calendar::{
+    ChangeHours, Closure, CreateClosure, CreateTimeOff, Timetable, WallSpan,
+};
 use dcms_domain::catalog::{CreateService, ServiceChanges};
-use dcms_domain::clinic::{ClinicChanges, CreateRoom, RoomChanges};
+use dcms_domain::clinic::{ClinicChanges, CreateRoom, DoctorChanges, RoomChanges};
 use dcms_domain::identity::throttle::{Counted, Subject, SubjectKind};
 use dcms_domain::identity::{CreateUser, IdentityError, LogIn, PasswordHash, Secret, UserChanges};
 use dcms_domain::patients::{
@@ -22,7 +28,9 @@ use dcms_domain::shared::{Cents, Change, Clock as _, Expected, Page};
 use dcms_domain::store::{IdempotencyKey, KeptAnswer, KeyedRequest};
 use dcms_domain::testing::{FrozenClock, MockRepositories, PASSWORD};
 
-use crate::samples::Samples;
+use uuid::Uuid;
+
+use crate::samples::{Samples, one_day};
 use crate::{Answers, Call, Write, outcome};
 
 const ANY: Expected = Expected::Any;
@@ -31,6 +39,7 @@ const AVAILABLE: PartiesStanding = PartiesStanding {
     patient: Standing::Available,
     doctor: Standing::Available,
     room: Standing::Available,
+    room_kind: None,
 };
 
 fn secret() -> Secret {
@@ -93,6 +102,49 @@ fn change_user(ports: &mut MockRepositories, answers: Answers) {
         .expect_get()
         .returning(|_| answers.with(Some(user.clone())));
     ports.users.expect_update().returning(|_| answers.with(()));
+}
+
+fn find_doctor(ports: &mut MockRepositories, answers: Answers) {
+    let doctor = &Samples::get().doctor;
+    ports
+        .clinic
+        .expect_doctor()
+        .returning(|_| answers.with(Some(doctor.clone())));
+}
+
+/// Visits are kept from being booked, the clinic's zone is read, and nobody comes.
+fn hold_plans(ports: &mut MockRepositories, answers: Answers) {
+    read_settings(ports, answers);
+    ports
+        .calendar
+        .expect_hold_plans()
+        .returning(|| answers.with(()));
+    ports.appointments.expect_coming().returning(|_, _, _| {
+        answers.with(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    });
+}
+
+fn change_hours(ports: &mut MockRepositories, answers: Answers) {
+    let hours = &Samples::get().hours;
+    hold_plans(ports, answers);
+    ports
+        .calendar
+        .expect_schedule()
+        .returning(|_| answers.with(hours.clone()));
+    ports
+        .calendar
+        .expect_replace_plans()
+        .returning(|_, _, _| answers.with(()));
+}
+
+fn no_hours() -> ChangeHours {
+    ChangeHours {
+        valid_from: None,
+        intervals: Some(Vec::new()),
+    }
 }
 
 pub(crate) fn in_time() -> Counted {
@@ -258,11 +310,55 @@ fn book_visit(ports: &mut MockRepositories, answers: Answers) {
         .expect_standing()
         .returning(|_| answers.with(AVAILABLE));
     know_services(ports, answers);
+    read_settings(ports, answers);
+    read_timetable(ports, answers, &[]);
     ports
         .appointments
         .expect_book()
         .returning(|_, _| answers.with(()));
 }
+
+fn read_timetable(ports: &mut MockRepositories, answers: Answers, closures: &'static [Closure]) {
+    ports.calendar.expect_timetable().returning(|_, _| {
+        answers.with(Timetable {
+            zone: Tz::UTC,
+            clinic: Vec::new(),
+            doctors: HashMap::new(),
+            closures: closures.to_vec(),
+            time_off: Vec::new(),
+        })
+    });
+}
+
+/// The visit of the samples, held against all that a move is held against, and stored.
+fn settle_visit(ports: &mut MockRepositories, answers: Answers, closures: &'static [Closure]) {
+    let visits = &mut ports.appointments;
+    visits
+        .expect_get()
+        .returning(|_| answers.with(Some(Samples::get().visit.clone())));
+    visits
+        .expect_standing()
+        .returning(|_| answers.with(AVAILABLE));
+    visits.expect_hold_calendar().returning(|| answers.with(()));
+    visits.expect_update().returning(|_, _| answers.with(()));
+    read_settings(ports, answers);
+    read_timetable(ports, answers, closures);
+}
+
+/// The day of the visit of the samples.
+static CLOSURE: LazyLock<Closure> = LazyLock::new(|| {
+    let visit = &Samples::get().visit;
+    let from = visit.slot.starts_at().naive_utc();
+    Closure {
+        closure_id: Uuid::nil().into(),
+        span: WallSpan {
+            from,
+            until: from + TimeDelta::days(1),
+        },
+        reason: "Strike".to_owned(),
+        created_at: visit.created_at,
+    }
+});
 
 fn booking() -> BookAppointment {
     let with = Samples::get();
@@ -292,7 +388,7 @@ fn read_settings(ports: &mut MockRepositories, answers: Answers) {
         .returning(|| answers.with(settings.clone()));
 }
 
-pub(crate) const WRITES: [Write; 47] = [
+pub(crate) const WRITES: [Write; 56] = [
     Write {
         name: "log in",
         script: |ports, answers| {
@@ -633,6 +729,140 @@ pub(crate) const WRITES: [Write; 47] = [
         },
     },
     Write {
+        name: "change a doctor",
+        script: |ports, answers| {
+            let Samples { doctor, room, .. } = Samples::get();
+            find_doctor(ports, answers);
+            ports
+                .clinic
+                .expect_room()
+                .returning(|_| answers.with(Some(room.clone())));
+            ports
+                .clinic
+                .expect_update_doctor()
+                .withf(|changed, _| changed.doctor_id == doctor.doctor_id)
+                .returning(|_, _| answers.with(()));
+        },
+        call: |services, with| {
+            let changes = DoctorChanges {
+                usual_room_id: Change::Set(with.room.room_id),
+            };
+            let id = with.doctor.doctor_id;
+            Box::pin(outcome(services.clinic.change_doctor(
+                &with.actor,
+                id,
+                &ANY,
+                changes,
+            )))
+        },
+    },
+    Write {
+        name: "change the clinic's hours",
+        script: change_hours,
+        call: |services, with| {
+            Box::pin(outcome(services.calendar.change_hours(
+                &with.actor,
+                None,
+                &ANY,
+                no_hours(),
+            )))
+        },
+    },
+    Write {
+        name: "change a doctor's hours",
+        script: |ports, answers| {
+            find_doctor(ports, answers);
+            change_hours(ports, answers);
+        },
+        call: |services, with| {
+            let id = Some(with.doctor.doctor_id);
+            Box::pin(outcome(services.calendar.change_hours(
+                &with.actor,
+                id,
+                &ANY,
+                no_hours(),
+            )))
+        },
+    },
+    Write {
+        name: "close the clinic",
+        script: |ports, answers| {
+            hold_plans(ports, answers);
+            ports
+                .calendar
+                .expect_insert_closure()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let closure = CreateClosure {
+                span: one_day(),
+                reason: "Holiday".to_owned(),
+            };
+            Box::pin(outcome(services.calendar.close(&with.actor, closure)))
+        },
+    },
+    Write {
+        name: "take a closure back",
+        script: |ports, answers| {
+            let closure = &Samples::get().closure;
+            ports
+                .calendar
+                .expect_closure()
+                .returning(|_| answers.with(Some(closure.clone())));
+            ports
+                .calendar
+                .expect_delete_closure()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let id = with.closure.closure_id;
+            Box::pin(outcome(services.calendar.reopen(&with.actor, id)))
+        },
+    },
+    Write {
+        name: "give time off",
+        script: |ports, answers| {
+            find_doctor(ports, answers);
+            hold_plans(ports, answers);
+            ports
+                .calendar
+                .expect_insert_time_off()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let time_off = CreateTimeOff {
+                doctor_id: with.doctor.doctor_id,
+                span: one_day(),
+                reason: None,
+            };
+            let calendar = &services.calendar;
+            Box::pin(outcome(calendar.grant_time_off(&with.actor, time_off)))
+        },
+    },
+    Write {
+        name: "take time off back",
+        script: |ports, answers| {
+            let time_off = &Samples::get().time_off;
+            ports
+                .calendar
+                .expect_time_off()
+                .returning(|_| answers.with(Some(time_off.clone())));
+            ports
+                .calendar
+                .expect_delete_time_off()
+                .returning(|_| answers.with(()));
+        },
+        call: |services, with| {
+            let (doctor, id) = (with.doctor.doctor_id, with.time_off.time_off_id);
+            let calendar = &services.calendar;
+            Box::pin(outcome(calendar.take_back_time_off(
+                &with.actor,
+                doctor,
+                id,
+            )))
+        },
+    },
+    Write {
         name: "register a patient",
         script: |ports, answers| {
             ports
@@ -939,6 +1169,39 @@ pub(crate) const WRITES: [Write; 47] = [
                 id,
                 &ANY,
                 changes,
+            )))
+        },
+    },
+    Write {
+        name: "move a visit",
+        script: |ports, answers| settle_visit(ports, answers, &[]),
+        call: |services, with| {
+            let id = with.visit.appointment_id;
+            let moved = Transition::Reschedule {
+                starts_at: with.visit.slot.ends_at(),
+                ends_at: None,
+                doctor_id: None,
+                room_id: Change::Keep,
+                overbook_reason: None,
+                reason: Some("Asked for it".to_owned()),
+            };
+            let visits = &services.appointments;
+            Box::pin(outcome(visits.take_action(&with.actor, id, &ANY, moved)))
+        },
+    },
+    Write {
+        name: "accept what is in the way of a visit",
+        script: |ports, answers| {
+            settle_visit(ports, answers, std::slice::from_ref(&*CLOSURE));
+        },
+        call: |services, with| {
+            let id = with.visit.appointment_id;
+            let visits = &services.appointments;
+            Box::pin(outcome(visits.accept_conflict(
+                &with.actor,
+                id,
+                &ANY,
+                "Agreed",
             )))
         },
     },

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::pin::Pin;
 
+use chrono::NaiveDate;
 use dcms_domain::access::{Actor, Forbidden};
 use dcms_domain::appointments::{AppointmentChanges, AppointmentQuery, Transition};
 use dcms_domain::audit::AuditQuery;
@@ -10,8 +11,9 @@ use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, InvoiceQuery, ItemChanges, NewItem, PaymentMethod, PaymentQuery,
     RecordPayment, RecordRefund,
 };
+use dcms_domain::calendar::{ChangeHours, CreateClosure, CreateTimeOff, DayWindow, SpanRequest};
 use dcms_domain::catalog::{CreateService, ServiceChanges, ServiceFilter};
-use dcms_domain::clinic::{ClinicChanges, CreateRoom, RoomChanges};
+use dcms_domain::clinic::{ClinicChanges, CreateRoom, DoctorChanges, RoomChanges};
 use dcms_domain::identity::{CreateUser, Secret, UserChanges};
 use dcms_domain::patients::{
     ContactChanges, ContactType, CreateContact, Gender, PatientChanges, PatientDetails,
@@ -52,6 +54,18 @@ create_room             x     x       -      -            -     -
 change_room             x     x       -      -            -     -
 delete_room             x     x       -      -            -     -
 doctors                 x     x       x      x            -     x
+doctor                  x     x       x      x            -     x
+change_doctor           x     x       -      -            -     -
+hours                   x     x       x      x            -     x
+hours_of_doctor         x     x       x      x            -     x
+change_hours            x     x       -      -            -     -
+change_hours_of_doctor  x     x       -      -            -     -
+closures                x     x       x      x            -     x
+close                   x     x       -      -            -     -
+reopen                  x     x       -      -            -     -
+time_off                x     x       x      x            -     x
+grant_time_off          x     x       -      -            -     -
+take_back_time_off      x     x       -      -            -     -
 services                x     x       x      x            -     x
 service                 x     x       x      x            -     x
 create_service          x     x       -      -            -     -
@@ -237,6 +251,45 @@ fn clinic_questions() -> Questions {
         change_room: |with| clinic.change_room(with.no(), &ANY, RoomChanges::default());
         delete_room: |with| clinic.delete_room(with.no(), &ANY);
         doctors: |with| clinic.doctors(PageRequest::first());
+        doctor: |with| clinic.doctor(with.no());
+        change_doctor: |with| clinic.change_doctor(with.no(), &ANY, DoctorChanges::default());
+    })
+}
+
+fn span() -> SpanRequest {
+    SpanRequest {
+        starts_on: NaiveDate::MIN,
+        starts_at_time: None,
+        ends_on: None,
+        ends_at_time: None,
+    }
+}
+
+fn hours() -> ChangeHours {
+    ChangeHours {
+        valid_from: Some(NaiveDate::MIN),
+        intervals: None,
+    }
+}
+
+fn calendar_questions() -> Questions {
+    Vec::from(questions! {
+        hours: |with| calendar.hours(None);
+        hours_of_doctor: |with| calendar.hours(Some(with.no()));
+        change_hours: |with| calendar.change_hours(None, &ANY, hours());
+        change_hours_of_doctor: |with| calendar.change_hours(Some(with.no()), &ANY, hours());
+        closures: |with| calendar.closures(DayWindow::default(), PageRequest::first());
+        close: |with| calendar.close(CreateClosure { span: span(), reason: String::new() });
+        reopen: |with| calendar.reopen(with.no());
+        time_off: |with| calendar.time_off(
+            with.no(), DayWindow::default(), PageRequest::first(),
+        );
+        grant_time_off: |with| calendar.grant_time_off(CreateTimeOff {
+            doctor_id: with.no(),
+            span: span(),
+            reason: None,
+        });
+        take_back_time_off: |with| calendar.take_back_time_off(with.no(), with.no());
     })
 }
 
@@ -372,6 +425,7 @@ pub(crate) fn questions() -> Questions {
     [
         identity_questions(),
         clinic_questions(),
+        calendar_questions(),
         catalog_questions(),
         patient_questions(),
         appointment_questions(),

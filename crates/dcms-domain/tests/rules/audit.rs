@@ -5,7 +5,7 @@ use std::fmt::{Debug, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta, Weekday};
 use dcms_domain::Services;
 use dcms_domain::access::{Actor, Origin, Role, Roles};
 use dcms_domain::appointments::{
@@ -18,8 +18,11 @@ use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, InvoiceQuery, ItemChanges, NewItem, PaymentMethod, PaymentQuery,
     RecordPayment, RecordRefund,
 };
+use dcms_domain::calendar::{
+    ChangeHours, CreateClosure, CreateTimeOff, IntervalRequest, SpanRequest,
+};
 use dcms_domain::catalog::{CreateService, ServiceChanges, ServiceFilter};
-use dcms_domain::clinic::{ClinicChanges, CreateRoom, RoomChanges};
+use dcms_domain::clinic::{ClinicChanges, CreateRoom, DoctorChanges, RoomChanges};
 use dcms_domain::identity::{
     CreateUser, IdentityError, IdentitySettings, LogIn, Secret, SessionLifetime, TokenHash,
     TokenSource, UserChanges,
@@ -468,20 +471,121 @@ fn whatever_is_done_to_the_clinic_leaves_one_entry() {
             position: 0,
         };
         let room = leaves!(stage, manager, clinic.create_room(room), |room| format!(
-            "create room {}\nname: - → Room 2\nis_active: - → false",
+            "create room {}\nname: - → Room 2\nis_active: - → false\nposition: - → 0",
             room.room_id
         ));
         let id = room.room_id;
         let changes = RoomChanges {
             name: text("Room 3"),
             is_active: Change::Set(true),
+            kind: text("surgery"),
+            position: Change::Set(2),
         };
-        let expected = format!("change room {id}\nname: Room 2 → Room 3\nis_active: false → true");
+        let expected = format!(
+            "change room {id}\nname: Room 2 → Room 3\nis_active: false → true\n\
+             kind: - → surgery\nposition: 0 → 2"
+        );
         leaves!(stage, admin, clinic.change_room(id, &ANY, changes), |_| {
             expected
         });
-        let expected = format!("delete room {id}\nname: Room 3 → -\nis_active: true → -");
+        let expected = format!(
+            "delete room {id}\nname: Room 3 → -\nis_active: true → -\nkind: surgery → -\n\
+             position: 2 → -"
+        );
         leaves!(stage, manager, clinic.delete_room(id, &ANY), |()| expected);
+    });
+}
+
+#[test]
+fn whatever_is_done_to_the_calendar_leaves_one_entry() {
+    block_on(async {
+        let mut stage = Stage::open().await;
+        let doctor = stage.doctor.user_id;
+        let changes = DoctorChanges {
+            usual_room_id: Change::Set(stage.clinic.room.room_id),
+        };
+        let expected = format!(
+            "change doctor {doctor}\nusual_room_id: - → {}",
+            stage.clinic.room.room_id
+        );
+        leaves!(
+            stage,
+            manager,
+            clinic.change_doctor(doctor, &ANY, changes),
+            |_| { expected }
+        );
+        let hours = ChangeHours {
+            valid_from: NaiveDate::from_ymd_opt(2030, 3, 4),
+            intervals: Some(vec![IntervalRequest {
+                weekday: Weekday::Mon,
+                opens_at: "22:00".to_owned(),
+                closes_at: "06:00".to_owned(),
+            }]),
+        };
+        let changed = "plans: - → [{valid_from: 2030-03-04, intervals: [Mon 22:00-06:00]}]";
+        leaves!(
+            stage,
+            manager,
+            calendar.change_hours(None, &ANY, hours.clone()),
+            |_| { format!("change hours\n{changed}") }
+        );
+        leaves!(
+            stage,
+            manager,
+            calendar.change_hours(Some(doctor), &ANY, hours),
+            |_| { format!("change hours {doctor}\n{changed}") }
+        );
+
+        let span = SpanRequest {
+            starts_on: NaiveDate::from_ymd_opt(2030, 3, 4).unwrap(),
+            starts_at_time: Some("12:30".to_owned()),
+            ends_on: None,
+            ends_at_time: None,
+        };
+        let closure = CreateClosure {
+            span: span.clone(),
+            reason: "Training".to_owned(),
+        };
+        let closure = leaves!(stage, manager, calendar.close(closure), |closure| format!(
+            "create closure {}\nfrom: - → 2030-03-04T12:30\nuntil: - → 2030-03-05T00:00\n\
+             reason: - → Training",
+            closure.thing.closure_id
+        ));
+        let id = closure.thing.closure_id;
+        let expected = format!(
+            "delete closure {id}\nfrom: 2030-03-04T12:30 → -\nuntil: 2030-03-05T00:00 → -\n\
+             reason: Training → -"
+        );
+        leaves!(stage, admin, calendar.reopen(id), |()| expected);
+
+        let time_off = CreateTimeOff {
+            doctor_id: doctor,
+            span,
+            reason: None,
+        };
+        let time_off = leaves!(
+            stage,
+            manager,
+            calendar.grant_time_off(time_off),
+            |time_off| {
+                format!(
+                    "create time_off {}\ndoctor_id: - → {doctor}\nfrom: - → 2030-03-04T12:30\n\
+                 until: - → 2030-03-05T00:00",
+                    time_off.thing.time_off_id
+                )
+            }
+        );
+        let id = time_off.thing.time_off_id;
+        let expected = format!(
+            "delete time_off {id}\ndoctor_id: {doctor} → -\nfrom: 2030-03-04T12:30 → -\n\
+             until: 2030-03-05T00:00 → -"
+        );
+        leaves!(
+            stage,
+            admin,
+            calendar.take_back_time_off(doctor, id),
+            |()| expected
+        );
     });
 }
 
@@ -501,7 +605,7 @@ fn whatever_is_done_to_the_catalog_leaves_one_entry() {
         };
         let service = leaves!(stage, manager, catalog.create(service), |service| format!(
             "create service {}\ncode: - → NEW\nname: - → Something new\n\
-             current_price_cents: - → 1250\nis_active: - → true",
+             current_price_cents: - → 1250\nis_active: - → true\nbuffer_minutes: - → 0",
             service.service_id
         ));
         let id = service.service_id;
@@ -519,7 +623,8 @@ fn whatever_is_done_to_the_catalog_leaves_one_entry() {
         });
         let expected = format!(
             "delete service {id}\ncode: NEW → -\nname: Something new → -\n\
-             current_price_cents: 0 → -\ndefault_duration_minutes: 15 → -\nis_active: true → -"
+             current_price_cents: 0 → -\ndefault_duration_minutes: 15 → -\nis_active: true → -\n\
+             buffer_minutes: 0 → -"
         );
         leaves!(stage, admin, catalog.delete(id, &ANY), |()| expected);
     });

@@ -49,6 +49,9 @@ fn all_faults_of_a_service_are_told_at_once() {
             current_price: Change::Set(Cents::new(i64::MAX)),
             default_duration_minutes: Change::Set(i64::MAX),
             is_active: Change::Clear,
+            buffer_minutes: Change::Set(241),
+            room_kind: Change::Set(String::new()),
+            doctor_ids: Change::Set(vec![clinic.doctor.user_id, manager.user_id]),
         };
         let id = clinic.service.service_id;
         let refused = catalog.change(manager, id, &ANY, faulty.clone()).await;
@@ -60,6 +63,9 @@ fn all_faults_of_a_service_are_told_at_once() {
                 "/name required",
                 "/current_price_cents out_of_range",
                 "/default_duration_minutes out_of_range",
+                "/buffer_minutes out_of_range",
+                "/room_kind required",
+                "/doctor_ids/1 unknown",
             ]
         );
         assert_mismatch(catalog.change(manager, id, &outdated(), faulty).await);

@@ -36,6 +36,9 @@ fn all_faults_of_the_settings_are_told_at_once() {
             email: text("nobody"),
             currency: text("XYZZY"),
             default_slot_minutes: Change::Set(481),
+            slot_grid_minutes: Change::Set(7),
+            smallest_notice_minutes: Change::Set(-1),
+            largest_notice_days: Change::Clear,
         };
         let refused = clinic
             .services
@@ -52,6 +55,9 @@ fn all_faults_of_the_settings_are_told_at_once() {
                 "/phone invalid_format",
                 "/email invalid_format",
                 "/default_slot_minutes out_of_range",
+                "/smallest_notice_minutes out_of_range",
+                "/largest_notice_days required",
+                "/slot_grid_minutes out_of_range",
             ]
         );
     });
@@ -70,6 +76,9 @@ fn settings_change_and_null_clears() {
             email: text("desk@example.org"),
             currency: text("CHF"),
             default_slot_minutes: Change::Set(5),
+            slot_grid_minutes: Change::Set(15),
+            smallest_notice_minutes: Change::Set(60),
+            largest_notice_days: Change::Set(365),
         };
         let first = service.settings(manager).await.unwrap();
         let after = service
@@ -79,6 +88,8 @@ fn settings_change_and_null_clears() {
         assert_eq!(after.clinic_name, "Zähne");
         assert_eq!(after.time_zone, Tz::Europe__Berlin);
         assert_eq!(after.currency, Currency::CHF);
+        let rules = (after.slot_grid_minutes, after.smallest_notice_minutes);
+        assert_eq!((rules, after.largest_notice_days), ((15, 60), 365));
         assert_eq!(after.address.as_deref(), Some("Street 1\nTown"));
         assert_eq!(after.version, first.version.next());
         assert_eq!(service.settings(manager).await.unwrap(), after);
@@ -183,18 +194,24 @@ fn a_room_changes_and_tells_all_faults() {
         let faulty = RoomChanges {
             name: Change::Set("x".repeat(101)),
             is_active: Change::Clear,
+            kind: text(""),
+            position: Change::Set(10_001),
         };
         let refused = service.change_room(manager, id, &ANY, faulty.clone()).await;
-        assert_eq!(faults(refused), ["/is_active required", "/name too_long"]);
+        let expected = [
+            "/is_active required",
+            "/name too_long",
+            "/kind required",
+            "/position out_of_range",
+        ];
+        assert_eq!(faults(refused), expected);
         assert_mismatch(service.change_room(manager, id, &outdated(), faulty).await);
         let closed = RoomChanges {
             is_active: Change::Set(false),
             ..RoomChanges::default()
         };
-        let after = service
-            .change_room(manager, id, &ANY, closed)
-            .await
-            .unwrap();
+        let changed = service.change_room(manager, id, &ANY, closed).await;
+        let after = changed.unwrap().thing;
         assert_eq!((after.name.as_str(), after.is_active), ("Room 1", false));
         assert_eq!(service.room(manager, id).await.unwrap(), after);
     });

@@ -59,7 +59,8 @@ fn disabled() -> UserChanges {
 
 async fn change(clinic: &Clinic, id: UserId, changes: UserChanges) -> Result<User, IdentityError> {
     let identity = &clinic.services.identity;
-    identity.change_user(&clinic.admin, id, &ANY, changes).await
+    let changed = identity.change_user(&clinic.admin, id, &ANY, changes).await;
+    changed.map(|changed| changed.thing)
 }
 
 async fn is_live(clinic: &Clinic, token: &Secret) -> bool {

@@ -7,6 +7,7 @@ mod access_log;
 mod appointments;
 mod audit;
 mod billing;
+mod booking;
 mod catalog;
 mod clinic;
 mod contacts;

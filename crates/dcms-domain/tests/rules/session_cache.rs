@@ -485,3 +485,61 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_only_peeks_uses_nothing() {
+    let cache = Cache::new(TimeDelta::seconds(2));
+    cache.put(cache.begin_read(at(0)), token(0), &session(0));
+    for now in [500, 1_000, 1_500, 1_999] {
+        confirm_all(&cache, at(now));
+        assert!(cache.peek(&token(0), at(now)).is_some(), "{now}");
+    }
+    confirm_all(&cache, at(2_000));
+    assert_eq!(cache.peek(&token(0), at(2_000)), None, "it is idle");
+    assert!(!is_trusted(&cache, 2_000));
+    assert_eq!(cache.all_touches(), []);
+}
+
+#[test]
+fn what_is_peeked_at_is_confirmed_like_what_is_used() {
+    let cache = cached();
+    for now in (0..=90_000).step_by(300) {
+        confirm_all(&cache, at(now));
+        assert!(cache.peek(&token(0), at(now)).is_some(), "{now}");
+    }
+    assert_eq!(cache.to_confirm(at(149_999)).tokens(), [token(0)]);
+    assert_eq!(cache.to_confirm(at(150_000)).tokens(), []);
+}
+
+#[test]
+fn a_peek_believes_nothing_that_a_use_would_not() {
+    let cache = cached();
+    assert!(cache.peek(&token(0), at(900)).is_some());
+    assert_eq!(cache.peek(&token(0), at(901)), None, "too old");
+    assert_eq!(cache.peek(&token(1), at(900)), None, "another token");
+    let cache = cached();
+    cache.forget_session(session_id(0));
+    assert_eq!(cache.peek(&token(0), at(0)), None, "forgotten");
+    let cache = empty();
+    let ending = KnownSession {
+        ends_at: at(500),
+        ..session(0)
+    };
+    cache.put(cache.begin_read(at(0)), token(0), &ending);
+    assert!(cache.peek(&token(0), at(499)).is_some());
+    assert_eq!(cache.peek(&token(0), at(500)), None, "ended");
+}
+
+#[test]
+fn what_was_read_for_a_peek_is_kept_and_not_used() {
+    let cache = empty();
+    cache.put_peeked(cache.begin_read(at(0)), token(0), &session(0));
+    assert!(cache.peek(&token(0), at(100)).is_some());
+    assert_eq!(cache.all_touches(), []);
+    assert_eq!(cache.to_confirm(at(60_099)).tokens(), [token(0)]);
+
+    let stale = cache.begin_read(at(60_100));
+    cache.forget_session(session_id(0));
+    cache.put_peeked(stale, token(0), &session(0));
+    assert_eq!(cache.peek(&token(0), at(60_100)), None);
+}

@@ -19,7 +19,7 @@ pub(crate) struct AppointmentConflict {
 }
 
 /// What stands in the way of a visit, besides other visits.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Obstacle {
     kind: ObstacleKind,
     /// Of the closure, or of the time off.
@@ -27,7 +27,7 @@ pub(crate) struct Obstacle {
 }
 
 /// The kinds of what stands in the way of a visit.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ObstacleKind {
     ClinicHours,

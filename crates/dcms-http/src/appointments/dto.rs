@@ -377,6 +377,40 @@ impl From<CancelAppointment> for Transition {
     }
 }
 
+/// Why a visit takes place in spite of what stands in its way.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcceptConflict {
+    /// 1 to 500 characters; becomes the visit's `overbook_reason`.
+    reason: String,
+}
+
+impl AcceptConflict {
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// Which visits are looked at for conflicts.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConflictFilter {
+    /// Only those that end after it; from now on when absent.
+    from: Option<Bound>,
+    /// Only those that start before it.
+    to: Option<Bound>,
+}
+
+impl From<ConflictFilter> for WindowRequest {
+    fn from(filter: ConflictFilter) -> Self {
+        Self {
+            from: filter.from.map(|bound| bound.0),
+            to: filter.to.map(|bound| bound.0),
+            day: None,
+        }
+    }
+}
+
 /// Which appointments are looked for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -425,5 +459,6 @@ request_bodies!(
     BookAppointment,
     ChangeAppointment,
     RescheduleAppointment,
-    CancelAppointment
+    CancelAppointment,
+    AcceptConflict
 );

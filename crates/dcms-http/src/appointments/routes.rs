@@ -3,9 +3,10 @@ use dcms_domain::appointments::{self as model, AppointmentKey, HistoryKey, Trans
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::conflicts::AppointmentConflict;
 use super::dto::{
-    Appointment, AppointmentFilter, AppointmentVersion, BookAppointment, CancelAppointment,
-    ChangeAppointment, ListedAppointment, RescheduleAppointment,
+    AcceptConflict, Appointment, AppointmentFilter, AppointmentVersion, BookAppointment,
+    CancelAppointment, ChangeAppointment, ConflictFilter, ListedAppointment, RescheduleAppointment,
 };
 use crate::extract::{Caller, IfMatch, Path, Query};
 use crate::idempotency::KeyedJson;
@@ -16,13 +17,17 @@ use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
 type AppointmentList = List<ListedAppointment>;
+type ConflictList = List<AppointmentConflict>;
 type AppointmentVersionList = List<AppointmentVersion>;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_appointments, book_appointment))
+        .routes(routes!(super::events::watch_appointments))
         .routes(routes!(read_appointment, change_appointment))
         .routes(routes!(read_appointment_history))
+        .routes(routes!(list_conflicts))
+        .routes(routes!(accept_conflict))
         .routes(routes!(reschedule_appointment))
         .routes(routes!(confirm_appointment))
         .routes(routes!(arrive_appointment))
@@ -34,15 +39,21 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 
 /// Book a visit
 ///
-/// Doctor, room and patient are each in one place at a time. A doctor who is neither admin nor
-/// manager books visits to themselves only.
+/// Doctor, room and patient are each in one place at a time; the room stays taken for the longest
+/// buffer of the planned services. The doctor performs them, and the room is of the kind that they
+/// need. Outside the hours of the clinic or the doctor, on a closure or during time off, a visit is
+/// refused (`outside_working_hours`, with `obstacles`), unless `overbook_reason` is given by who may
+/// overbook: then these are accepted. A doctor who is neither admin nor manager books visits to
+/// themselves only.
 #[utoipa::path(
     post, path = "/appointments", tag = "Appointments",
     request_body = BookAppointment,
     responses((status = 201, description = "The visit is booked.", body = Appointment)),
     extensions(
         ("x-permission" = json!("schedule_appointments")),
-        ("x-problems" = json!(["appointment_overlap", "idempotency_key_reused"])),
+        ("x-problems" = json!([
+            "appointment_overlap", "outside_working_hours", "idempotency_key_reused"
+        ])),
         ("x-max-body-bytes" = json!(262_144)),
     ),
 )]
@@ -91,6 +102,58 @@ async fn list_appointments(
     let desk = service.front_desk(&actor, day, filter.into(), page).await?;
     let listed = |visit| ListedAppointment::of(visit, desk.day, desk.now);
     Ok(ok(List::of(desk.visits, listed)))
+}
+
+/// Find visits in conflict
+///
+/// The coming visits, `scheduled` or `confirmed` and not over, that hours, closures, time off, their
+/// doctor or their room do not allow, with what stands in their way; earlier visits first. Each is
+/// listed until it is moved, cancelled or accepted. A page may hold fewer than `limit`, even none:
+/// another follows as long as there is a `next_cursor`.
+#[utoipa::path(
+    get, path = "/appointments/conflicts", tag = "Appointments",
+    params(ConflictFilter, PageParams),
+    responses((status = 200, description = "A page of visits in conflict.", body = ConflictList)),
+    extensions(("x-permission" = json!("read_appointments"))),
+)]
+async fn list_conflicts(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Query(filter): Query<ConflictFilter>,
+    Paging(page): Paging<AppointmentKey>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let page = service.conflicts(&actor, filter.into(), page).await?;
+    Ok(ok(List::of(page, AppointmentConflict::from)))
+}
+
+/// Accept what stands in the way of a visit
+///
+/// Everything that stands in its way now; what comes later puts it in conflict again. A visit that
+/// nothing new stands in the way of, or that is not to come any more, answers
+/// `invalid_transition`.
+#[utoipa::path(
+    post, path = "/appointments/{appointment_id}/accept_conflict", tag = "Appointments",
+    request_body = AcceptConflict,
+    responses((status = 200, description = "The visit after it.", body = Appointment)),
+    extensions(
+        ("x-permission" = json!("overbook")),
+        ("x-problems" = json!(["invalid_transition", "version_mismatch"])),
+    ),
+)]
+async fn accept_conflict(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<AcceptConflict>,
+) -> Answer {
+    let service = &app.services.appointments;
+    let reason = body.reason();
+    let appointment = service
+        .accept_conflict(&actor, appointment_id.get(), &expected, reason)
+        .await?;
+    found::<_, Appointment>(appointment)
 }
 
 /// Read a visit
@@ -158,7 +221,9 @@ async fn change_appointment(
 
 /// Move a visit to another time, doctor or room
 ///
-/// A `scheduled` or `confirmed` visit becomes `scheduled`. When it fails, the visit stays where it was.
+/// A `scheduled` or `confirmed` visit becomes `scheduled`. It is held against all that a new one is
+/// held against, and what was accepted before counts no more; only a doctor or a room that stays need
+/// not fit the planned services. When it fails, the visit stays where it was.
 #[utoipa::path(
     post, path = "/appointments/{appointment_id}/reschedule", tag = "Appointments",
     request_body = RescheduleAppointment,
@@ -166,8 +231,8 @@ async fn change_appointment(
     extensions(
         ("x-permission" = json!("schedule_appointments")),
         ("x-problems" = json!([
-            "invalid_transition", "appointment_overlap", "version_mismatch",
-            "idempotency_key_reused"
+            "invalid_transition", "appointment_overlap", "outside_working_hours",
+            "version_mismatch", "idempotency_key_reused"
         ])),
     ),
 )]

@@ -127,9 +127,11 @@ async fn moves_and_bookings_that_cross_each_other_take_turns() {
         };
         let to = |minutes| Transition::Reschedule {
             starts_at: clinic.minutes_from_now(minutes),
-            ends_at: clinic.minutes_from_now(minutes + 30),
+            ends_at: Some(clinic.minutes_from_now(minutes + 30)),
             doctor_id: None,
             room_id: Change::Keep,
+            overbook_reason: None,
+            reason: None,
         };
         // Everybody wants the one free slot: those who move there, and those who book it.
         for visit in &visits {
@@ -181,9 +183,11 @@ async fn visits_that_want_each_others_place_stay() {
                     &Expected::Any,
                     Transition::Reschedule {
                         starts_at: slot.starts_at(),
-                        ends_at: slot.ends_at(),
+                        ends_at: Some(slot.ends_at()),
                         doctor_id: None,
                         room_id: Change::Keep,
+                        overbook_reason: None,
+                        reason: None,
                     },
                 )
                 .await

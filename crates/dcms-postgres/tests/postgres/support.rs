@@ -174,7 +174,7 @@ impl Clinic {
             doctor_id: self.doctor.user_id,
             room_id: Some(self.room.room_id),
             starts_at: self.minutes_from_now(minutes),
-            ends_at: self.minutes_from_now(minutes + 30),
+            ends_at: Some(self.minutes_from_now(minutes + 30)),
             notes: None,
             services: Vec::new(),
             overbook_reason: None,

@@ -126,16 +126,6 @@ fn standing<Found>(found: Option<Found>, is_available: impl FnOnce(Found) -> boo
     }
 }
 
-/// Whether a moment belongs to both.
-fn overlaps(window: TimeWindow, slot: TimeSlot) -> bool {
-    let from = window
-        .from
-        .unwrap_or(Instant::MIN_UTC)
-        .max(slot.starts_at());
-    let to = window.to.unwrap_or(Instant::MAX_UTC).min(slot.ends_at());
-    from < to
-}
-
 fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
     filter
         .doctor_id
@@ -147,7 +137,7 @@ fn matches(visit: &Appointment, filter: &AppointmentFilter) -> bool {
             .room_id
             .is_none_or(|wanted| Some(wanted) == visit.room_id)
         && filter.status.is_none_or(|wanted| wanted == visit.status)
-        && overlaps(filter.window, visit.slot)
+        && filter.window.overlaps(visit.slot)
 }
 
 fn place(key: AppointmentKey) -> (Instant, AppointmentId) {
@@ -168,6 +158,9 @@ impl AppointmentRepository for Connection {
             room: parties.room_id.map_or(Standing::Available, |room_id| {
                 standing(state.rooms.get(&room_id), |room| room.is_active)
             }),
+            room_kind: parties
+                .room_id
+                .and_then(|room_id| state.rooms.get(&room_id)?.kind.clone()),
         })
     }
 

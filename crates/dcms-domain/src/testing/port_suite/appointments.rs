@@ -5,6 +5,7 @@ use super::stage::{
 use crate::access::Role;
 use crate::appointments::Standing::{Available, NotAvailable, Unknown};
 use crate::appointments::{
+<<<<<<< HEAD
     Action, Appointment, AppointmentFilter, DeskVisit, HistoryAction, Parties, PartiesStanding,
     PlannedService, Status,
 };
@@ -12,6 +13,15 @@ use crate::calendar::Obstacle;
 use crate::identity::User;
 use crate::patients::{ContactType, Patient};
 use crate::shared::{Cents, PageRequest, Quantity, TimeSlot, TimeWindow};
+=======
+    Action, Appointment, AppointmentFilter, AppointmentKey, ComingVisit, ConflictScope,
+    HistoryAction, Parties, PartiesStanding, PlannedService, Status,
+};
+use crate::calendar::Obstacle;
+use crate::identity::User;
+use crate::patients::Patient;
+use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow};
+>>>>>>> trunk
 use crate::store::{Rule, Store, StoreError};
 
 struct People {
@@ -73,7 +83,10 @@ pub async fn the_standing_of_parties_is_known(store: &dyn Store) {
         ..stage.patient("Carla", "Kurz").await
     };
     let room = stage.saved_room("Open").await;
-    let closed = changed(&stage.room("Closed"), |room| room.is_active = false);
+    let closed = changed(&stage.room("Closed"), |room| {
+        room.is_active = false;
+        room.kind = Some("surgery".to_owned());
+    });
     stage
         .write(async |work| {
             work.users().insert(&disabled, &password("secret")).await?;
@@ -135,6 +148,7 @@ pub async fn the_standing_of_parties_is_known(store: &dyn Store) {
             patient,
             doctor,
             room,
+            room_kind: (room_id == Some(closed.room_id)).then(|| "surgery".to_owned()),
         };
         assert_eq!(standing, expected);
     }
@@ -582,6 +596,121 @@ pub async fn one_of_two_who_move_gets_a_slot(store: &dyn Store) {
     for refused in lost {
         assert_violates(refused, Rule::DoctorDoubleBooked);
     }
+}
+
+/// Those that are booked and not over, in their order, with who and what cannot be booked any more.
+pub async fn coming_visits_are_found(store: &dyn Store) {
+    let stage = Stage::new(store);
+    let people = people(&stage).await;
+    let room = stage.saved_room("Room 1").await;
+    let closed = changed(&stage.room("Closed"), |room| room.is_active = false);
+    let disabled = changed(&stage.user("disabled", Role::Doctor), |user| {
+        user.is_active = false;
+    });
+    stage
+        .write(async |work| {
+            work.users().insert(&disabled, &password("secret")).await?;
+            work.clinic().insert_room(&closed).await
+        })
+        .await
+        .must();
+    let (anna, doctor) = (&people.anna, &people.first_doctor);
+    let in_room = |room_id, from| Appointment {
+        room_id: Some(room_id),
+        ..stage.visit(anna, doctor, stage.slot(from, from + 10))
+    };
+    let over = stage.visit(anna, doctor, stage.slot(0, 60));
+    let under_way = stage.visit(anna, doctor, stage.slot(60, 61));
+    let without_doctor = stage.visit(anna, &disabled, stage.slot(70, 80));
+    let without_room = in_room(closed.room_id, 80);
+    let confirmed = in_room(room.room_id, 90);
+    for visit in [
+        &confirmed,
+        &over,
+        &under_way,
+        &without_room,
+        &without_doctor,
+    ] {
+        stage.book(visit).await.must();
+    }
+    let confirmed = next(&confirmed, |visit| visit.status = Status::Confirmed);
+    update(&stage, &confirmed).await.must();
+    for (minute, status) in [
+        (100, Status::Arrived),
+        (110, Status::InChair),
+        (120, Status::Completed),
+        (130, Status::Cancelled),
+        (140, Status::NoShow),
+    ] {
+        let visit = in_room(room.room_id, minute);
+        stage.book(&visit).await.must();
+        let later = next(&visit, |visit| {
+            visit.status = status;
+            visit.cancel_reason = (status == Status::Cancelled).then(|| "Ill".to_owned());
+        });
+        update(&stage, &later).await.must();
+    }
+
+    let coming = |appointment: &Appointment, has_doctor, has_room| ComingVisit {
+        appointment: appointment.clone(),
+        has_doctor,
+        has_room,
+    };
+    let all = [
+        coming(&under_way, true, true),
+        coming(&without_doctor, false, true),
+        coming(&without_room, true, false),
+        coming(&confirmed, true, true),
+    ];
+    let window = |from, to| ConflictScope {
+        window: TimeWindow {
+            from: Some(stage.at(from)),
+            to: Some(stage.at(to)),
+        },
+        ..ConflictScope::default()
+    };
+    let any = ConflictScope::default();
+    let of_disabled = ConflictScope {
+        doctor_id: Some(disabled.user_id),
+        ..any
+    };
+    let in_closed = ConflictScope {
+        room_id: Some(closed.room_id),
+        ..any
+    };
+    for (scope, expected) in [
+        (any, &all[..]),
+        (of_disabled, &all[1..2]),
+        (in_closed, &all[2..3]),
+        (window(0, 1_000), &all),
+        (window(61, 90), &all[1..3]),
+        (window(79, 80), &all[1..2]),
+        (window(90, 80), &[]),
+    ] {
+        assert_eq!(
+            coming_in(&stage, &scope, PageRequest::first()).await.items,
+            expected
+        );
+    }
+    let first = coming_in(&stage, &any, page_of(2, None)).await;
+    assert_eq!(first.items, all[..2]);
+    let second = coming_in(&stage, &any, page_of(2, first.next)).await;
+    assert_eq!(second.items, all[2..]);
+    assert_eq!(second.next, None);
+}
+
+async fn coming_in(
+    stage: &Stage<'_>,
+    scope: &ConflictScope,
+    page: PageRequest<AppointmentKey>,
+) -> Page<ComingVisit, AppointmentKey> {
+    let mut connection = stage.connect().await;
+    let now = stage.at(60);
+    connection
+        .appointments()
+        .coming(scope, now, page)
+        .await
+        .must()
 }
 
 async fn listed(stage: &Stage<'_>, filter: AppointmentFilter) -> Vec<Appointment> {

@@ -21,6 +21,7 @@
 mod appointments;
 mod audit;
 mod billing;
+mod calendar;
 mod catalog;
 mod clinic;
 mod contacts;
@@ -165,10 +166,25 @@ suite! {
         a_visit_of_the_wrong_form_is_refused
         one_of_many_gets_a_slot
         one_of_two_who_move_gets_a_slot
+        coming_visits_are_found
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
+<<<<<<< HEAD
         visits_come_in_pages
         the_front_desk_sees_what_is_around_a_visit;
+=======
+        visits_come_in_pages;
+    calendar:
+        hours_are_stored_plan_by_plan
+        plans_are_replaced_in_their_version
+        hours_of_the_wrong_form_are_refused
+        hours_do_not_overlap
+        closures_are_stored_found_and_deleted
+        time_off_is_stored_found_and_deleted
+        absences_of_the_wrong_form_are_refused
+        absences_come_in_pages
+        a_timetable_has_what_matters_to_its_stretch;
+>>>>>>> trunk
     history:
         every_version_of_a_visit_is_kept
         a_history_comes_in_pages
