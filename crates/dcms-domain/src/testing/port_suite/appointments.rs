@@ -5,23 +5,13 @@ use super::stage::{
 use crate::access::Role;
 use crate::appointments::Standing::{Available, NotAvailable, Unknown};
 use crate::appointments::{
-<<<<<<< HEAD
-    Action, Appointment, AppointmentFilter, DeskVisit, HistoryAction, Parties, PartiesStanding,
-    PlannedService, Status,
-};
-use crate::calendar::Obstacle;
-use crate::identity::User;
-use crate::patients::{ContactType, Patient};
-use crate::shared::{Cents, PageRequest, Quantity, TimeSlot, TimeWindow};
-=======
-    Action, Appointment, AppointmentFilter, AppointmentKey, ComingVisit, ConflictScope,
+    Action, Appointment, AppointmentFilter, AppointmentKey, ComingVisit, ConflictScope, DeskVisit,
     HistoryAction, Parties, PartiesStanding, PlannedService, Status,
 };
 use crate::calendar::Obstacle;
 use crate::identity::User;
-use crate::patients::Patient;
+use crate::patients::{ContactType, Patient};
 use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow};
->>>>>>> trunk
 use crate::store::{Rule, Store, StoreError};
 
 struct People {
