@@ -8,9 +8,7 @@ use crate::appointments::{
     Status,
 };
 use crate::patients::ContactType;
-use crate::shared::{
-    AppointmentId, Cents, Instant, Page, PageRequest, PatientId, TimeSlot, TimeWindow,
-};
+use crate::shared::{AppointmentId, Cents, Instant, Page, PageRequest, PatientId};
 use crate::store::{Rule, StoreError};
 
 type Clash = fn(&Appointment, &Appointment) -> bool;
