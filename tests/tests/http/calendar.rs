@@ -4,7 +4,7 @@
 use chrono::{DateTime, Days, SecondsFormat, TimeDelta, Utc};
 use dcms_domain::shared::Clock as _;
 use dcms_system::SystemClock;
-use dcms_tests::{Answer, Client, Server};
+use dcms_tests::{Answer, Client, Server, fresh_database};
 use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -588,7 +588,8 @@ async fn a_service_says_who_performs_it_and_what_it_needs() {
 
 #[tokio::test]
 async fn booking_rules_are_settings() {
-    let server = Server::start().await;
+    let database = fresh_database().await;
+    let server = Server::start_on(database.url()).await;
     let path = "/api/v1/clinic";
     let clinic = server.admin().get(path).await.body;
     let rules = |clinic: &Value| {

@@ -125,6 +125,8 @@ pub(crate) const ROUTES: &[Route] = routes! {
            r#"{"patient_id": "{patient}", "doctor_id": "{doctor}", "starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#
                                                                                                   201
     GET    "/appointments/events" ""                                                              200
+    GET    "/appointments/conflicts" ""                                                           200
+    POST   "/appointments/{in_conflict}/accept_conflict" r#"{"reason": "Agreed"}"#                200
     GET    "/appointments/{scheduled}" ""                                                         200
     GET    "/appointments/{scheduled}/history" ""                                                 200
     PATCH  "/appointments/{scheduled}" r#"{"notes": "Bring X-rays"}"#                             200

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
+use dcms_domain::shared::Clock as _;
+use dcms_system::SystemClock;
 use dcms_tests::{Client, PASSWORD, Server};
 use serde_json::{Value, json};
 
@@ -106,6 +109,7 @@ impl<'server> World<'server> {
             "scheduled" => self.visit(&[]).await,
             "arrived" => self.visit(&["arrive"]).await,
             "in_chair" => self.visit(&["arrive", "start"]).await,
+            "in_conflict" => self.visit_in_conflict(&unique).await,
             "visit_of_patient" => {
                 let patient = self.patient().await;
                 self.visit_of(&patient).await
@@ -146,6 +150,26 @@ impl<'server> World<'server> {
             assert_eq!(answer.status, 200, "{answer:?}");
         }
         id
+    }
+
+    /// A coming visit whose room was closed.
+    async fn visit_in_conflict(&mut self, room_name: &str) -> String {
+        self.made += 1;
+        let admin = self.server.admin();
+        let room = self.server.room(room_name).await;
+        let starts_at =
+            SystemClock.now() + TimeDelta::days(30) + TimeDelta::hours(self.made.into());
+        let body = json!({
+            "patient_id": self.server.patient().await, "doctor_id": self.doctor, "room_id": room,
+            "starts_at": starts_at.to_rfc3339(),
+        });
+        let visit = admin
+            .create("/api/v1/appointments", &body, "appointment_id")
+            .await;
+        let path = format!("/api/v1/rooms/{room}");
+        let closed = admin.patch(&path, &json!({"is_active": false})).await;
+        assert_eq!(closed.status, 200, "{closed:?}");
+        visit
     }
 
     async fn visit_of(&mut self, patient: &str) -> String {

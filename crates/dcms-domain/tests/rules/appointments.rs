@@ -98,12 +98,12 @@ fn all_faults_of_a_booking_are_told_at_once() {
                 "/services/0/service_id unknown",
                 "/services/1/qty out_of_range",
                 "/services/2/qty out_of_range",
-                "/ends_at out_of_range",
                 "/notes required",
                 "/overbook_reason too_long",
                 "/patient_id unknown",
                 "/doctor_id unknown",
                 "/room_id unknown",
+                "/ends_at out_of_range",
             ]
         );
     });
@@ -223,10 +223,10 @@ fn only_what_takes_bookings_is_booked() {
         assert_eq!(
             faults(book(&clinic, visit()).await),
             [
+                "/services/0/service_id not_available",
                 "/patient_id not_available",
                 "/doctor_id not_available",
                 "/room_id not_available",
-                "/services/0/service_id not_available",
             ]
         );
     });

@@ -809,15 +809,15 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
             (Transition::Confirm, "status: scheduled → confirmed"),
             (
                 Transition::Arrive,
-                "status: confirmed → arrived\narrived_at: - → 2026-03-02T09:00:00Z",
+                "status: confirmed → arrived\narrived_at: - → 2026-03-02T09:00:04Z",
             ),
             (
                 Transition::Start,
-                "status: arrived → in_chair\nseated_at: - → 2026-03-02T09:00:00Z",
+                "status: arrived → in_chair\nseated_at: - → 2026-03-02T09:00:05Z",
             ),
             (
                 Transition::Complete,
-                "status: in_chair → completed\ncompleted_at: - → 2026-03-02T09:00:00Z",
+                "status: in_chair → completed\ncompleted_at: - → 2026-03-02T09:00:06Z",
             ),
         ] {
             let action = transition.action().as_str();

@@ -423,7 +423,7 @@ fn what_is_in_the_way_is_told_and_overbooking_lifts_it() {
             let clinic = clinic.fork();
             let visit = clinic.visit_in(minutes);
             assert_eq!(obstacles(book(&clinic, visit.clone()).await), expected);
-            let elsewhere = clinic.booked_in(60).await;
+            let elsewhere = clinic.booked_in(240).await;
             let refused = take(&clinic, &elsewhere, move_in(&clinic, minutes, None)).await;
             assert_eq!(obstacles(refused), expected);
 
@@ -449,7 +449,7 @@ fn what_is_in_the_way_is_told_and_overbooking_lifts_it() {
             assert_eq!(moved.accepted_obstacles, expected);
             assert_eq!(moved.overbook_reason.as_deref(), Some("Pain"));
             // A move starts anew.
-            let back = take(&clinic, &moved, move_in(&clinic, 60, None))
+            let back = take(&clinic, &moved, move_in(&clinic, 240, None))
                 .await
                 .unwrap();
             assert_eq!(back.accepted_obstacles, []);

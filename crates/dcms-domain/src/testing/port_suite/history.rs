@@ -93,6 +93,7 @@ pub async fn every_version_of_a_visit_is_kept(store: &dyn Store) {
     for (minutes, action) in (30..).zip(HistoryAction::ALL) {
         visit = next(&stage, &visit, |visit| {
             visit.slot = stage.slot(minutes, minutes + 30);
+            visit.room_free_at = visit.slot.ends_at();
             visit.doctor_id = people.other_doctor.user_id;
             visit.room_id = Some(room.room_id).filter(|_| minutes % 2 == 0);
             visit.status = Status::ALL[usize::try_from(minutes % 5).must()];
@@ -220,6 +221,7 @@ pub async fn changes_are_told_in_their_order(store: &dyn Store) {
     stage.book(&visit).await.must();
     let moved = next(&stage, &visit, |visit| {
         visit.slot = stage.slot(60, 90);
+        visit.room_free_at = visit.slot.ends_at();
         visit.doctor_id = people.other_doctor.user_id;
     });
     let change = by_their_doctor(&visit, HistoryAction::Taken(Action::Reschedule));
