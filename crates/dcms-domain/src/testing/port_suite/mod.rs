@@ -169,11 +169,8 @@ suite! {
         coming_visits_are_found
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
-<<<<<<< HEAD
         visits_come_in_pages
         the_front_desk_sees_what_is_around_a_visit;
-=======
-        visits_come_in_pages;
     calendar:
         hours_are_stored_plan_by_plan
         plans_are_replaced_in_their_version
@@ -184,7 +181,6 @@ suite! {
         absences_of_the_wrong_form_are_refused
         absences_come_in_pages
         a_timetable_has_what_matters_to_its_stretch;
->>>>>>> trunk
     history:
         every_version_of_a_visit_is_kept
         a_history_comes_in_pages
