@@ -16,6 +16,7 @@ mod conventions;
 mod day;
 mod edge;
 mod events;
+mod front_desk;
 mod history;
 mod hostile;
 mod idempotency;

@@ -2,6 +2,7 @@
 
 mod constraints;
 mod contention;
+mod front_desk;
 mod grants;
 mod outage;
 mod ports;

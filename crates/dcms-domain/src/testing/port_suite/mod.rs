@@ -175,7 +175,8 @@ suite! {
         coming_visits_are_found
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
-        visits_come_in_pages;
+        visits_come_in_pages
+        the_front_desk_sees_what_is_around_a_visit;
     calendar:
         hours_are_stored_plan_by_plan
         plans_are_replaced_in_their_version
