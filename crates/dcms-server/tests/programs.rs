@@ -639,8 +639,8 @@ async fn two_thousand_streams_take_little_memory() {
     let opened = resident_kib(server.child.id());
     let start = chrono::Utc::now() + chrono::TimeDelta::days(1);
     let booking = json!({
-        "patient_id": patient, "doctor_id": doctor, "starts_at": start,
-        "ends_at": start + chrono::TimeDelta::minutes(30),
+        "patient_id": patient, "doctor_id": doctor, "starts_at": start.to_rfc3339(),
+        "ends_at": (start + chrono::TimeDelta::minutes(30)).to_rfc3339(),
     });
     let visit = create("/appointments", booking, "appointment_id").await;
     for stream in &mut streams {
