@@ -6,7 +6,7 @@ use crate::access::Actor;
 use crate::appointments::AppointmentService;
 use crate::audit::{AuditService, Entity, Subject};
 use crate::billing::BillingService;
-use crate::calendar::CalendarService;
+use crate::calendar::{AvailabilityService, CalendarService};
 use crate::catalog::CatalogService;
 use crate::clinic::ClinicService;
 use crate::identity::{IdentityService, IdentitySettings, PasswordHasher, TokenSource};
@@ -29,6 +29,8 @@ pub struct Services {
     pub appointments: AppointmentService,
     /// Hours, closures and time off.
     pub calendar: CalendarService,
+    /// Which slots are free.
+    pub availability: AvailabilityService,
     /// The service catalog.
     pub catalog: CatalogService,
     /// Invoices, payments and refunds.
@@ -200,6 +202,7 @@ impl Services {
             patients: PatientService::new(ports.clone()),
             appointments: AppointmentService::new(ports.clone()),
             calendar: CalendarService::new(ports.clone()),
+            availability: AvailabilityService::new(ports.clone()),
             catalog: CatalogService::new(ports.clone()),
             billing: BillingService::new(ports.clone()),
             audit: AuditService::new(ports),

@@ -12,7 +12,7 @@ use axum::response::Response;
 use dcms_domain::audit::{Entity, Subject};
 use percent_encoding::percent_decode;
 use utoipa::openapi::path::{Operation, ParameterIn};
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 use uuid::Uuid;
 
 use crate::extract::{Bearer, Source};
@@ -31,8 +31,15 @@ pub(crate) type Contract = HashMap<String, HashMap<Method, Terms>>;
 /// What an operation asks of a request.
 pub(crate) struct Terms {
     is_public: bool,
-    query: Vec<String>,
+    query: Vec<QueryParameter>,
     body: BodyLimit,
+}
+
+/// A query parameter that an operation takes.
+struct QueryParameter {
+    name: String,
+    /// It may come more than once: the document says that it is an array.
+    is_list: bool,
 }
 
 /// The terms of every operation of the document.
@@ -55,7 +62,10 @@ fn terms_of(operation: &Operation) -> Terms {
                 RefOr::Ref(_) => None,
             })
             .filter(|parameter| parameter.parameter_in == ParameterIn::Query)
-            .map(|parameter| parameter.name.clone())
+            .map(|parameter| QueryParameter {
+                name: parameter.name.clone(),
+                is_list: matches!(parameter.schema, Some(RefOr::T(Schema::Array(_)))),
+            })
             .collect(),
         body: body_limit_of(operation),
     }
@@ -122,7 +132,7 @@ fn subject_of(ids: &RawPathParams) -> Option<Subject> {
     })
 }
 
-fn check_query(query: &str, allowed: &[String]) -> Result<(), Problem> {
+fn check_query(query: &str, allowed: &[QueryParameter]) -> Result<(), Problem> {
     if query.len() > MAX_QUERY_BYTES {
         let detail = format!("A query must have at most {MAX_QUERY_BYTES} bytes.");
         return Err(Problem::malformed(detail));
@@ -131,16 +141,16 @@ fn check_query(query: &str, allowed: &[String]) -> Result<(), Problem> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decoded(name)?, decoded(value)?);
-        if !allowed.contains(&name) {
+        let Some(parameter) = allowed.iter().find(|parameter| parameter.name == name) else {
             let name: String = name.chars().take(64).collect();
             let detail = format!("There is no query parameter {name:?} here.");
             return Err(Problem::malformed(detail));
-        }
+        };
         if value.contains(char::is_control) {
             let detail = format!("The query parameter {name} must not have control characters.");
             return Err(Problem::malformed(detail));
         }
-        if seen.contains(&name) {
+        if seen.contains(&name) && !parameter.is_list {
             let detail = format!("The query parameter {name} is given twice.");
             return Err(Problem::malformed(detail));
         }
@@ -161,9 +171,20 @@ fn decoded(text: &str) -> Result<String, Problem> {
 mod tests {
     use super::*;
 
+    fn parameter(name: &str, is_list: bool) -> QueryParameter {
+        QueryParameter {
+            name: name.to_owned(),
+            is_list,
+        }
+    }
+
     #[test]
     fn only_known_parameters_are_taken_once_each_without_control_characters() {
-        let allowed = ["query".to_owned(), "limit".to_owned()];
+        let allowed = [
+            parameter("query", false),
+            parameter("limit", false),
+            parameter("doctor_id", true),
+        ];
         for query in [
             "",
             "&",
@@ -171,6 +192,7 @@ mod tests {
             "query=%C3%A9",
             "%71uery=x",
             "query",
+            "doctor_id=1&limit=3&doctor_id=2",
         ] {
             assert!(check_query(query, &allowed).is_ok(), "{query}");
         }
@@ -190,7 +212,7 @@ mod tests {
     #[test]
     fn a_query_has_an_end() {
         let longest = format!("query={}", "x".repeat(MAX_QUERY_BYTES - "query=".len()));
-        assert!(check_query(&longest, &["query".to_owned()]).is_ok());
-        assert!(check_query(&format!("{longest}x"), &["query".to_owned()]).is_err());
+        assert!(check_query(&longest, &[parameter("query", false)]).is_ok());
+        assert!(check_query(&format!("{longest}x"), &[parameter("query", false)]).is_err());
     }
 }

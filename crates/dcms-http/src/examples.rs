@@ -60,6 +60,8 @@ fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("ChangeUser.username", json!("n.okafor-brandt")),
         ("CreateUser.password", json!("a-long-first-password")),
         ("Doctor.display_name", json!("Dr. Clara Weiss")),
+        ("Obstacle.kind", json!("closure")),
+        ("Obstacle.id", json!("0198f000-0000-7000-8000-00000000000e")),
         ("LogIn.username", json!("admin")),
         (
             "RescheduleAppointment.ends_at",
@@ -127,6 +129,7 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
             "doctor_ids",
             json!(["0198f000-0000-7000-8000-000000000003"]),
         ),
+        ("duration_minutes", json!(45)),
         ("doctor_name", json!("Dr. Clara Weiss")),
         ("email", json!("desk@oldtown.example")),
         ("ends_at", json!("2027-03-01T09:30:00+01:00")),
@@ -158,6 +161,7 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("limit", json!(50)),
         ("line_total_cents", json!(8800)),
         ("method", json!("card")),
+        ("more_conflicts", json!(false)),
         ("must_change_password", json!(false)),
         ("name", json!("Cleaning")),
         ("new_password", json!("another-long-password")),
@@ -190,6 +194,8 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("starts_at", json!("2027-03-01T09:00:00+01:00")),
         ("starts_at_time", Value::Null),
         ("starts_on", json!("2027-03-02")),
+        ("time_from", json!("08:00")),
+        ("time_to", json!("12:00")),
         ("time_zone", json!("Europe/Berlin")),
         ("to", json!("2027-03-02")),
         ("token_type", json!("Bearer")),
@@ -258,10 +264,18 @@ impl Examples {
             return None;
         }
         let schema = serde_json::to_value(parameter.schema.as_ref()?).ok()?;
-        self.fields
+        let items = &schema["items"];
+        let one = if items.is_null() { &schema } else { items };
+        let example = self
+            .fields
             .get(parameter.name.as_str())
             .cloned()
-            .or_else(|| self.first_name(&schema))
+            .or_else(|| self.first_name(one))?;
+        Some(if items.is_null() {
+            example
+        } else {
+            json!([example])
+        })
     }
 
     fn of_body(&self, schema: Option<&RefOr<Schema>>, shown: Shown) -> Option<Value> {

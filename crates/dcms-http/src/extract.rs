@@ -10,7 +10,8 @@ use axum::http::request::Parts;
 use dcms_domain::access::{Actor, Origin};
 use dcms_domain::identity::Secret;
 use dcms_domain::shared::{Expected, Version};
-use serde::de::DeserializeOwned;
+use serde::de::value::StringDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
 use crate::problem::{Code, Problem};
 use crate::wire::Id;
@@ -102,6 +103,25 @@ impl<Params: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<Params> {
             .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
         Ok(Self(params))
     }
+}
+
+/// All values of a query parameter that may come more than once.
+pub(crate) fn values_of<Value: DeserializeOwned>(
+    parts: &Parts,
+    name: &str,
+) -> Result<Vec<Value>, Problem> {
+    let axum::extract::Query(pairs) =
+        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    pairs
+        .into_iter()
+        .filter(|(given, _)| given == name)
+        .map(|(_, value)| {
+            let value: StringDeserializer<serde::de::value::Error> = value.into_deserializer();
+            Value::deserialize(value)
+                .map_err(|error| Problem::malformed(format!("{name}: {error}")))
+        })
+        .collect()
 }
 
 /// The versions that the client agreed to change: those of `If-Match`, any without it.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
 use dcms_domain::appointments::{AppointmentKey, HistoryKey};
-use dcms_domain::calendar::{ClosureKey, TimeOffKey};
+use dcms_domain::calendar::{ClosureKey, SlotKey, TimeOffKey};
 use dcms_domain::clinic::RoomKey;
 use dcms_domain::patients::PatientKey;
 use dcms_domain::shared::{
@@ -45,14 +45,18 @@ impl<Key: Cursor, S: Sync> FromRequestParts<S> for Paging<Key> {
                 Problem::malformed(format!("limit must lie between 1 and {}", PageLimit::MAX))
             })?,
         };
-        let after = match params.cursor {
-            None => None,
-            Some(cursor) => Some(Key::decode(&cursor).ok_or_else(|| {
-                Problem::malformed("cursor must be the next_cursor of the page before")
-            })?),
-        };
+        let after = place_of(params.cursor.as_deref())?;
         Ok(Self(PageRequest { limit, after }))
     }
+}
+
+/// The place that a page starts behind.
+pub(crate) fn place_of<Key: Cursor>(cursor: Option<&str>) -> Result<Option<Key>, Problem> {
+    let place = cursor.map(|cursor| {
+        Key::decode(cursor)
+            .ok_or_else(|| Problem::malformed("cursor must be the next_cursor of the page before"))
+    });
+    place.transpose()
 }
 
 /// The key of a list's last item, as bytes that a client gives back.
@@ -154,6 +158,23 @@ impl Cursor for AppointmentKey {
         Some(Self {
             starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
             appointment_id: Uuid::from_slice(id).ok()?.into(),
+        })
+    }
+}
+
+impl Cursor for SlotKey {
+    fn to_bytes(&self) -> Vec<u8> {
+        let id = Uuid::from(self.doctor_id);
+        let starts_at = self.starts_at.timestamp_micros().to_be_bytes();
+        [starts_at.as_slice(), id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (starts_at, id) = bytes.split_first_chunk()?;
+        let starts_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*starts_at))?;
+        Some(Self {
+            starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
+            doctor_id: Uuid::from_slice(id).ok()?.into(),
         })
     }
 }

@@ -9,6 +9,7 @@ use dcms_domain::access::Role as RoleModel;
 use dcms_domain::appointments::{HistoryAction as HistoryActionModel, Status};
 use dcms_domain::audit::{AuditAction as AuditActionModel, Entity as EntityModel};
 use dcms_domain::billing::{InvoiceStatus as InvoiceStatusModel, PaymentMethod as MethodModel};
+use dcms_domain::calendar::RoomWish as RoomWishModel;
 use dcms_domain::patients::{ContactType as ContactTypeModel, Gender as GenderModel};
 use dcms_domain::shared::{
     Bound as BoundModel, Change, Instant as InstantModel, Page, WindowRequest,
@@ -207,6 +208,28 @@ impl PartialSchema for Bound {
 }
 
 impl ToSchema for Bound {}
+
+/// A room, or any that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RoomWish(pub(crate) RoomWishModel);
+
+impl<'de> Deserialize<'de> for RoomWish {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a UUID in hyphenated form, or any";
+        deserialize_text(deserializer, expected, |text| match text {
+            "any" => Some(Self(RoomWishModel::Any)),
+            text => Id::parse(text).map(|id| Self(RoomWishModel::One(id.get()))),
+        })
+    }
+}
+
+impl PartialSchema for RoomWish {
+    fn schema() -> RefOr<Schema> {
+        text_schema("The UUID of a room, or `any`.", None)
+    }
+}
+
+impl ToSchema for RoomWish {}
 
 /// A day of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,15 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{NaiveDate, NaiveDateTime, Weekday};
+use dcms_domain::access::Role;
 use dcms_domain::calendar::{
-    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
-    WallSpan, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during, readings_during,
+    Booking, CalendarRepository, Closure, ClosureKey, Schedule, SlotDoctor, Stretch, TimeOff,
+    TimeOffKey, Timetable, WallSpan, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during,
+    readings_during,
 };
-use dcms_domain::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
+use dcms_domain::shared::{
+    ClosureId, Instant, Page, PageRequest, PatientId, RoomId, TimeOffId, TimeSlot, UserId, Version,
+};
 use dcms_domain::store::StoreError;
 use uuid::Uuid;
 
@@ -280,6 +284,99 @@ impl CalendarRepository for PgSession {
         .await
         .map_err(store_error)?;
         timetable_of(rows)
+    }
+
+    async fn slot_doctors(
+        &mut self,
+        among: Option<Vec<UserId>>,
+    ) -> Result<Vec<SlotDoctor>, StoreError> {
+        let among: Option<Vec<Uuid>> =
+            among.map(|among| among.into_iter().map(Uuid::from).collect());
+        let rows = sqlx::query!(
+            "SELECT user_id, usual_room_id AS \"usual_room_id?\"
+            FROM users LEFT JOIN doctor_settings ON doctor_id = user_id
+            WHERE is_active AND $1 = ANY (roles) AND ($2::uuid[] IS NULL OR user_id = ANY ($2))
+            ORDER BY user_id",
+            Role::Doctor.as_str(),
+            among.as_deref(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        let doctor = rows.into_iter().map(|row| SlotDoctor {
+            doctor_id: row.user_id.into(),
+            usual_room_id: row.usual_room_id.map(RoomId::from),
+        });
+        Ok(doctor.collect())
+    }
+
+    async fn slot_rooms(&mut self, kind: Option<String>) -> Result<Vec<RoomId>, StoreError> {
+        let room_ids = sqlx::query_scalar!(
+            "SELECT room_id FROM rooms
+            WHERE is_active AND ($1::text IS NULL OR kind = $1)
+            ORDER BY position, room_id",
+            kind,
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        Ok(room_ids.into_iter().map(RoomId::from).collect())
+    }
+
+    async fn bookings(
+        &mut self,
+        doctor_ids: &[UserId],
+        room_ids: &[RoomId],
+        patient_id: Option<PatientId>,
+        stretch: &Stretch,
+    ) -> Result<Vec<Booking>, StoreError> {
+        let doctor_ids: Vec<Uuid> = doctor_ids.iter().copied().map(Uuid::from).collect();
+        let room_ids: Vec<Uuid> = room_ids.iter().copied().map(Uuid::from).collect();
+        // What takes a room during the stretch started at most 28 hours before it: the longest slot
+        // and the longest buffer. That bounds the stretches of the indexes that are read.
+        let rows = sqlx::query!(
+            "SELECT doctor_id AS \"doctor_id!\", patient_id AS \"patient_id!\", room_id,
+                starts_at AS \"starts_at!\", ends_at AS \"ends_at!\",
+                coalesce(room_free_at, ends_at) AS \"room_free_at!\"
+            FROM appointments
+            WHERE doctor_id = ANY ($1) AND status NOT IN ('cancelled', 'no_show')
+                AND starts_at > $4::timestamptz - interval '28 hours' AND starts_at < $5
+                AND coalesce(room_free_at, ends_at) > $4
+            UNION ALL
+            SELECT doctor_id, patient_id, room_id, starts_at, ends_at,
+                coalesce(room_free_at, ends_at)
+            FROM appointments
+            WHERE room_id = ANY ($2) AND status NOT IN ('cancelled', 'no_show')
+                AND starts_at > $4::timestamptz - interval '28 hours' AND starts_at < $5
+                AND coalesce(room_free_at, ends_at) > $4
+            UNION ALL
+            SELECT doctor_id, patient_id, room_id, starts_at, ends_at,
+                coalesce(room_free_at, ends_at)
+            FROM appointments
+            WHERE patient_id = $3 AND status NOT IN ('cancelled', 'no_show')
+                AND starts_at > $4::timestamptz - interval '28 hours' AND starts_at < $5
+                AND coalesce(room_free_at, ends_at) > $4",
+            &doctor_ids,
+            &room_ids,
+            patient_id.map(Uuid::from),
+            stretch.start,
+            stretch.end,
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(store_error)?;
+        rows.into_iter()
+            .map(|row| {
+                let slot = TimeSlot::new(row.starts_at, row.ends_at).ok();
+                Ok(Booking {
+                    doctor_id: row.doctor_id.into(),
+                    patient_id: row.patient_id.into(),
+                    room_id: row.room_id.map(RoomId::from),
+                    slot: known(slot, "appointments.ends_at")?,
+                    room_free_at: row.room_free_at,
+                })
+            })
+            .collect()
     }
 
     async fn hold_plans(&mut self) -> Result<(), StoreError> {

@@ -185,7 +185,7 @@ async fn overbooking_lifts_hours_closures_and_time_off_but_never_an_overlap() {
     let doctor = format!("/api/v1/doctors/{}", clinic.doctor.user_id);
     put(admin, "/api/v1/clinic/hours", &daily("08:00", "18:00")).await;
     put(admin, &format!("{doctor}/hours"), &daily("09:00", "17:00")).await;
-    let day = coming(0).date_naive();
+    let day = coming(0).date_naive().to_string();
     let span = |from: &str, to: &str| json!({"starts_on": day, "starts_at_time": from, "ends_at_time": to});
     let closure = with(span("11:00", "12:00"), &json!({"reason": "Strike"}));
     let closure = admin
@@ -267,7 +267,7 @@ async fn a_visit_is_in_conflict_until_it_is_moved_cancelled_or_accepted() {
     let agreed = json!({"reason": "Agreed by phone"});
     let early = admin.post(&accept(&visits[0]), &agreed).await;
     early.assert_problem(409, "invalid_transition");
-    let closure = json!({"starts_on": coming(0).date_naive(), "reason": "Strike"});
+    let closure = json!({"starts_on": coming(0).date_naive().to_string(), "reason": "Strike"});
     admin
         .create("/api/v1/clinic/closures", &closure, "closure_id")
         .await;

@@ -633,7 +633,8 @@ async fn a_change_of_plans_tells_the_visits_in_conflict() {
     let early = visit_at(&clinic, noon, 0).await;
     let late = visit_at(&clinic, noon, 4).await;
     let next_day = visit_at(&clinic, noon, 24).await;
-    let (day, day_after) = (noon.date_naive(), noon.date_naive() + Days::new(1));
+    let day_of = |at: DateTime<Utc>| at.date_naive().to_string();
+    let (day, day_after) = (day_of(noon), day_of(noon + Days::new(1)));
 
     let closure = json!({
         "starts_on": day, "starts_at_time": "12:29", "ends_at_time": "16:00", "reason": "Training",
@@ -730,7 +731,7 @@ async fn no_visit_slips_past_a_closure() {
     let noon = coming_noon();
     for round in 0..3_u64 {
         let day = noon + Days::new(round);
-        let closure = json!({"starts_on": day.date_naive(), "reason": "Strike"});
+        let closure = json!({"starts_on": day.date_naive().to_string(), "reason": "Strike"});
         let bookings: Vec<Value> = (0..VISITS)
             .map(|visit| {
                 let mut booking = booking_at(&clinic, day - TimeDelta::hours(12), visit);

@@ -7,6 +7,7 @@ mod admin;
 mod appointments;
 mod audit;
 mod audit_log;
+mod availability;
 mod bookings;
 mod calendar;
 mod clinic;

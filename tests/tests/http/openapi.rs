@@ -1,6 +1,7 @@
 //! The served document against the server: what it says is so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 
 use dcms_domain::access::{Grant, Permission};
@@ -198,15 +199,19 @@ impl Reader<'_> {
         let mut query = Vec::new();
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();
-            let example = match &parameter["example"] {
-                Value::Null => continue,
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            match parameter["in"].as_str().unwrap() {
-                "path" => place = place.replace(&format!("{{{name}}}"), &example),
-                "query" => query.push(format!("{name}={}", example.replace('+', "%2B"))),
-                _ => {}
+            let example = &parameter["example"];
+            let examples = example
+                .as_array()
+                .map_or(slice::from_ref(example), Vec::as_slice);
+            for example in examples.iter().filter(|example| !example.is_null()) {
+                let text = example
+                    .as_str()
+                    .map_or_else(|| example.to_string(), str::to_owned);
+                match parameter["in"].as_str().unwrap() {
+                    "path" => place = place.replace(&format!("{{{name}}}"), &text),
+                    "query" => query.push(format!("{name}={}", text.replace('+', "%2B"))),
+                    _ => {}
+                }
             }
         }
         assert!(
@@ -290,6 +295,7 @@ fn name_in_world(name: &str, path: &str) -> &'static str {
         ("invoice_id", "void" | "payments") => "issued",
         ("invoice_id", _) => "draft",
         ("item_id", _) => "item",
+        ("closure_id", _) => "closure",
         ("contact_id", _) => "contact",
         ("doctor_id", _) => "doctor",
         ("patient_id", _) => "patient",
@@ -297,6 +303,7 @@ fn name_in_world(name: &str, path: &str) -> &'static str {
         ("room_id", _) => "room",
         ("service_id", _) => "service",
         ("session_id", _) => "session",
+        ("time_off_id", _) => "time_off",
         ("user_id", _) => "user",
         (other, _) => panic!("no request names a {other}"),
     }

@@ -38,12 +38,10 @@ macro_rules! routes {
 }
 
 impl Route {
-    /// The method, and the path with `{}` in place of ids.
+    /// The method, and the path with `{}` in place of ids and without its query.
     fn key(&self) -> (String, String) {
-        (
-            self.method.to_owned(),
-            template(&format!("/api/v1{}", self.path)),
-        )
+        let (path, _) = self.path.split_once('?').unwrap_or((self.path, ""));
+        (self.method.to_owned(), template(&format!("/api/v1{path}")))
     }
 }
 
@@ -124,6 +122,8 @@ pub(crate) const ROUTES: &[Route] = routes! {
     POST   "/appointments"
            r#"{"patient_id": "{patient}", "doctor_id": "{doctor}", "starts_at": "{starts_at}", "ends_at": "{ends_at}"}"#
                                                                                                   201
+    GET    "/availability?date=2020-01-01" ""                                                     200
+    GET    "/availability/next" ""                                                                200
     GET    "/appointments/events" ""                                                              200
     GET    "/appointments/conflicts" ""                                                           200
     POST   "/appointments/{in_conflict}/accept_conflict" r#"{"reason": "Agreed"}"#                200

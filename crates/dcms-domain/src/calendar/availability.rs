@@ -24,8 +24,8 @@ pub struct Booking {
     pub room_id: Option<RoomId>,
     /// When.
     pub slot: TimeSlot,
-    /// Until when the room is taken, if that is longer.
-    pub room_free_at: Option<Instant>,
+    /// Until when the room is taken: not before the visit ends.
+    pub room_free_at: Instant,
 }
 
 /// A doctor to look for slots of.
@@ -246,7 +246,7 @@ impl<'plans> FreeRooms<'plans> {
         let mut taken: HashMap<RoomId, Vec<Stretch>> = HashMap::new();
         for booking in search.bookings {
             if let Some(room_id) = booking.room_id {
-                let end = booking.room_free_at.unwrap_or(booking.slot.ends_at());
+                let end = booking.room_free_at;
                 let stretch = booking.slot.starts_at()..end;
                 taken.entry(room_id).or_default().push(stretch);
             }

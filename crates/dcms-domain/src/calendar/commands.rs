@@ -174,7 +174,7 @@ fn check_day(day: NaiveDate, pointer: &str, faults: &mut Faults) -> bool {
 }
 
 /// The minute of the day that a time is; notes what is none.
-fn minute_of_day(time: &str, pointer: &str, faults: &mut Faults) -> Option<u16> {
+pub(super) fn minute_of_day(time: &str, pointer: &str, faults: &mut Faults) -> Option<u16> {
     let minute = parsed_time(time).filter(|minute| *minute < MINUTES_PER_DAY);
     if minute.is_none() {
         let detail = "must be a time of the day as HH:MM, 00:00 to 23:59";
@@ -184,7 +184,7 @@ fn minute_of_day(time: &str, pointer: &str, faults: &mut Faults) -> Option<u16> 
 }
 
 /// Like [`minute_of_day`], for ends: the end of the day is one.
-fn closing_minute(time: &str, pointer: &str, faults: &mut Faults) -> Option<u16> {
+pub(super) fn closing_minute(time: &str, pointer: &str, faults: &mut Faults) -> Option<u16> {
     let minute = parsed_time(time);
     if minute.is_none() {
         let detail = "must be a time of the day as HH:MM, 00:00 to 24:00";

@@ -1,8 +1,10 @@
 use async_trait::async_trait;
 use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
 
-use super::{Closure, Schedule, Stretch, TimeOff, Timetable, WallSpan, WeeklyPlan};
-use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId};
+use super::{
+    Booking, Closure, Schedule, SlotDoctor, Stretch, TimeOff, Timetable, WallSpan, WeeklyPlan,
+};
+use crate::shared::{ClosureId, Instant, Page, PageRequest, PatientId, RoomId, TimeOffId, UserId};
 use crate::store::StoreError;
 
 /// Keeps hours, closures and time off.
@@ -18,6 +20,26 @@ pub trait CalendarRepository: Send {
         doctor_ids: &[UserId],
         stretch: &Stretch,
     ) -> Result<Timetable, StoreError>;
+
+    /// The active users with the role, or those of them who are named, in the order they were made.
+    async fn slot_doctors(
+        &mut self,
+        among: Option<Vec<UserId>>,
+    ) -> Result<Vec<SlotDoctor>, StoreError>;
+
+    /// The active rooms, or those of them that are of the kind: by their position, then in the
+    /// order they were made.
+    async fn slot_rooms(&mut self, kind: Option<String>) -> Result<Vec<RoomId>, StoreError>;
+
+    /// What takes one of the doctors, one of the rooms or the patient during the stretch of time,
+    /// in no particular order; a visit may come more than once.
+    async fn bookings(
+        &mut self,
+        doctor_ids: &[UserId],
+        room_ids: &[RoomId],
+        patient_id: Option<PatientId>,
+        stretch: &Stretch,
+    ) -> Result<Vec<Booking>, StoreError>;
 
     /// Keeps visits from being booked and moved until the unit of work ends. To be called before
     /// plans are changed: whoever is at work on a visit then has either seen the change, or has

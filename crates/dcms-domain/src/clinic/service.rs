@@ -146,7 +146,7 @@ impl ClinicService {
             work.clinic().update_room(&room).await?;
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &room);
-            let changed = if before.is_active && !room.is_active {
+            let outcome = if before.is_active && !room.is_active {
                 let scope = ConflictScope {
                     room_id: Some(room_id),
                     ..ConflictScope::default()
@@ -157,8 +157,8 @@ impl ClinicService {
                 Changed::without_conflicts(room)
             };
             work.commit(&entry).await?;
-            self.ports.note_conflicts(actor, &changed);
-            Ok(changed)
+            self.ports.note_conflicts(actor, &outcome);
+            Ok(outcome)
         })
         .await
     }

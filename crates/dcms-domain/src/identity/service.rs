@@ -843,7 +843,7 @@ impl IdentityService {
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &user);
             let treats = |user: &User| user.is_active && user.roles.contains(Role::Doctor);
-            let changed = if treats(&before) && !treats(&user) {
+            let outcome = if treats(&before) && !treats(&user) {
                 let scope = ConflictScope {
                     doctor_id: Some(user_id),
                     ..ConflictScope::default()
@@ -854,8 +854,8 @@ impl IdentityService {
                 Changed::without_conflicts(user)
             };
             work.commit(&entry).await?;
-            self.ports.note_conflicts(actor, &changed);
-            Ok(changed)
+            self.ports.note_conflicts(actor, &outcome);
+            Ok(outcome)
         })
         .await
     }

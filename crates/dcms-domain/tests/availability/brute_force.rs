@@ -171,9 +171,8 @@ pub(crate) fn free_slots(search: &SlotSearch<'_>) -> Vec<FreeSlot> {
         .map(|room_id| {
             let is_free = |minute: &Minute| {
                 !search.bookings.iter().any(|booking| {
-                    let until = booking.room_free_at.unwrap_or(booking.slot.ends_at());
                     booking.room_id == Some(*room_id)
-                        && is_taken(minute, booking.slot.starts_at(), until)
+                        && is_taken(minute, booking.slot.starts_at(), booking.room_free_at)
                 })
             };
             minutes.iter().map(is_free).collect()

@@ -337,7 +337,7 @@ fn slots_touch_closing_time_and_each_other() {
         patient_id: id(5),
         room_id: None,
         slot: TimeSlot::new(moment("09:20"), moment("09:30")).unwrap(),
-        room_free_at: None,
+        room_free_at: moment("09:30"),
     }];
     let search = SlotSearch {
         bookings: &bookings,
@@ -404,7 +404,7 @@ fn a_room_is_free_when_it_was_cleaned_up_and_can_be_again() {
         patient_id: id(5),
         room_id: Some(id(room)),
         slot: TimeSlot::new(moment(from), moment(to)).unwrap(),
-        room_free_at: Some(moment(free_at)),
+        room_free_at: moment(free_at),
     };
     let bookings = [
         booking(1, "08:00", "09:10", "09:20"),

@@ -213,7 +213,7 @@ fn bookings(window_start: Instant) -> impl Strategy<Value = Vec<Booking>> {
                     patient_id: id(patient),
                     room_id: room.map(id),
                     slot: TimeSlot::new(start, end).unwrap(),
-                    room_free_at: buffer.map(|minutes| end + TimeDelta::minutes(minutes)),
+                    room_free_at: end + TimeDelta::minutes(buffer.unwrap_or(0)),
                 }
             })
             .collect()

@@ -18,7 +18,7 @@ type ChangedTimeOff = WithConflicts<TimeOff>;
 type ClosureList = List<Closure>;
 type TimeOffList = List<TimeOff>;
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(read_hours, change_hours))
         .routes(routes!(list_closures, create_closure))

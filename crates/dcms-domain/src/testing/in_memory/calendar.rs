@@ -1,11 +1,16 @@
 use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page};
+use crate::access::Role;
 use crate::calendar::{
-    CalendarRepository, Closure, ClosureKey, Schedule, Stretch, TimeOff, TimeOffKey, Timetable,
-    WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during, readings_during,
+    Booking, CalendarRepository, Closure, ClosureKey, Schedule, SlotDoctor, Stretch, TimeOff,
+    TimeOffKey, Timetable, WallWindow, WeeklyInterval, WeeklyPlan, plan_days_during,
+    readings_during,
 };
-use crate::shared::{ClosureId, Instant, Page, PageRequest, TimeOffId, UserId, Version};
+use crate::clinic::RoomKey;
+use crate::shared::{
+    ClosureId, Instant, Page, PageRequest, PatientId, RoomId, TimeOffId, UserId, Version,
+};
 use crate::store::{Rule, StoreError};
 
 impl State {
@@ -68,6 +73,63 @@ impl CalendarRepository for Connection {
                 .cloned()
                 .collect(),
         })
+    }
+
+    async fn slot_doctors(
+        &mut self,
+        among: Option<Vec<UserId>>,
+    ) -> Result<Vec<SlotDoctor>, StoreError> {
+        let state = self.read()?;
+        let active = state.users.values().map(|(user, _)| user);
+        Ok(active
+            .filter(|user| user.is_active && user.roles.contains(Role::Doctor))
+            .map(|user| user.user_id)
+            .filter(|id| among.as_ref().is_none_or(|among| among.contains(id)))
+            .map(|doctor_id| SlotDoctor {
+                doctor_id,
+                usual_room_id: state.doctors.get(&doctor_id).and_then(|(room, _)| *room),
+            })
+            .collect())
+    }
+
+    async fn slot_rooms(&mut self, kind: Option<String>) -> Result<Vec<RoomId>, StoreError> {
+        let state = self.read()?;
+        let mut rooms: Vec<RoomKey> = (state.rooms.values())
+            .filter(|room| room.is_active && (kind.is_none() || room.kind == kind))
+            .map(RoomKey::from)
+            .collect();
+        rooms.sort_unstable();
+        Ok(rooms.into_iter().map(|room| room.room_id).collect())
+    }
+
+    async fn bookings(
+        &mut self,
+        doctor_ids: &[UserId],
+        room_ids: &[RoomId],
+        patient_id: Option<PatientId>,
+        stretch: &Stretch,
+    ) -> Result<Vec<Booking>, StoreError> {
+        let state = self.read()?;
+        Ok((state.appointments.values())
+            .filter(|visit| visit.status.occupies_slot())
+            .filter(|visit| {
+                visit.slot.starts_at() < stretch.end && stretch.start < visit.room_free_at
+            })
+            .filter(|visit| {
+                doctor_ids.contains(&visit.doctor_id)
+                    || visit
+                        .room_id
+                        .is_some_and(|room_id| room_ids.contains(&room_id))
+                    || patient_id == Some(visit.patient_id)
+            })
+            .map(|visit| Booking {
+                doctor_id: visit.doctor_id,
+                patient_id: visit.patient_id,
+                room_id: visit.room_id,
+                slot: visit.slot,
+                room_free_at: visit.room_free_at,
+            })
+            .collect())
     }
 
     async fn hold_plans(&mut self) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@
 
 mod appointments;
 mod audit;
+mod availability;
 mod billing;
 mod calendar;
 mod catalog;
@@ -116,6 +117,11 @@ suite! {
         rooms_come_in_pages
         doctors_are_active_users_with_the_role
         a_doctor_is_found_and_changed;
+    availability:
+        doctors_to_offer_are_active_and_have_their_rooms
+        rooms_to_offer_are_active_and_in_order
+        bookings_are_found_by_doctor_room_and_patient
+        bookings_include_rooms_that_are_cleaned_up;
     patients:
         register_numbers_differ
         a_patient_is_stored_and_found
