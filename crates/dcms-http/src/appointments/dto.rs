@@ -8,7 +8,7 @@ use dcms_domain::appointments as model;
 use dcms_domain::appointments::Transition;
 use dcms_domain::shared::{self, Cents, WindowRequest};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
@@ -88,6 +88,8 @@ impl From<model::Appointment> for Appointment {
 pub(super) struct ListedAppointment {
     #[serde(flatten)]
     appointment: Appointment,
+    /// Only where a day is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
     front_desk: Option<FrontDesk>,
 }
 
@@ -97,10 +99,11 @@ impl PartialSchema for ListedAppointment {
     fn schema() -> RefOr<Schema> {
         let mut schema = Appointment::schema();
         if let RefOr::T(Schema::Object(visit)) = &mut schema {
-            let front_desk = OneOfBuilder::new()
-                .item(ObjectBuilder::new().schema_type(Type::Null))
-                .item(Ref::from_schema_name(FrontDesk::name()))
-                .description(Some("With `date` only, else null."));
+            visit.required = visit.properties.keys().cloned().collect();
+            // It says itself what is always there.
+            visit.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
+            let mut front_desk = Ref::from_schema_name(FrontDesk::name());
+            front_desk.description = "Only with `date`.".to_owned();
             let properties = &mut visit.properties;
             properties.insert("front_desk".to_owned(), front_desk.into());
         }
