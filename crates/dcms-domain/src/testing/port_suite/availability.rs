@@ -155,6 +155,7 @@ pub async fn bookings_are_found_by_doctor_room_and_patient(store: &dyn Store) {
     let inside = visit(1, &cast.doctor, 10, 20);
     let cancelled = changed(&visit(1, &cast.doctor, 30, 40), |visit| {
         visit.status = Status::Cancelled;
+        visit.cancel_reason = Some("Ill".to_owned());
     });
     let until_after = visit(1, &cast.doctor, 59, 120);
     let after = visit(0, &cast.doctor, 120, 130);
