@@ -179,12 +179,12 @@ impl Seeding {
             .clinic
             .change_settings(&self.admin, &Expected::Any, changes)
             .await?;
-        for name in ["Room 1", "Room 2", "Room 3"] {
+        for ((name, kind), position) in data::ROOMS.into_iter().zip(1..) {
             let command = CreateRoom {
                 name: name.to_owned(),
                 is_active: true,
-                kind: None,
-                position: 0,
+                kind: kind.map(str::to_owned),
+                position,
             };
             self.rooms.push(
                 self.services
