@@ -34,7 +34,7 @@ use crate::permissions::{allowed_to, permission_of, refusals_of};
 use crate::problem::{Code, FaultMember, PROBLEM_JSON, Problem, ProblemBody};
 use crate::respond::Answer;
 use crate::router::{App, operations};
-use crate::wire::{Bound, Id};
+use crate::wire::{Bound, Id, RoomWish};
 
 /// Where the document is, below the base path.
 pub(crate) const DOCUMENT_PATH: &str = "/openapi.json";
@@ -163,6 +163,7 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         (FaultMember::name(), FaultMember::schema()),
         (Id::name(), Id::schema()),
         (Bound::name(), Bound::schema()),
+        (RoomWish::name(), RoomWish::schema()),
     ];
     for (name, schema) in shared {
         components.schemas.insert(name.into_owned(), schema);
