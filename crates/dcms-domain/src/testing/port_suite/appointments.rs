@@ -5,12 +5,12 @@ use super::stage::{
 use crate::access::Role;
 use crate::appointments::Standing::{Available, NotAvailable, Unknown};
 use crate::appointments::{
-    Action, Appointment, AppointmentFilter, AppointmentKey, ComingVisit, ConflictScope, DeskVisit,
+    Action, Appointment, AppointmentFilter, AppointmentKey, ComingVisit, ConflictScope,
     HistoryAction, Parties, PartiesStanding, PlannedService, Status,
 };
 use crate::calendar::Obstacle;
 use crate::identity::User;
-use crate::patients::{ContactType, Patient};
+use crate::patients::Patient;
 use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow};
 use crate::store::{Rule, Store, StoreError};
 
@@ -839,159 +839,4 @@ pub async fn visits_come_in_pages(store: &dyn Store) {
         .list(&any, page_of(2, page.next))
         .await;
     assert_eq!(all_of(page), [late]);
-}
-
-/// What a visit lies in: the names around it, the phone to call, what is owed, and what was before.
-pub async fn the_front_desk_sees_what_is_around_a_visit(store: &dyn Store) {
-    let stage = Stage::new(store);
-    let People {
-        anna,
-        berta,
-        first_doctor,
-        second_doctor,
-    } = people(&stage).await;
-    let room = stage.saved_room("Room 1").await;
-    for value in ["030 1", "030 2"] {
-        stage.saved_contact(&berta, ContactType::Phone, value).await;
-    }
-    stage
-        .saved_contact(&anna, ContactType::Phone, "030 3")
-        .await;
-    let primary = changed(&stage.contact(&anna, ContactType::Phone, "030 4"), |it| {
-        it.is_primary = true;
-    });
-    stage.save_contact(&primary).await.must();
-    let mail = stage.contact(&anna, ContactType::Email, "anna@example.org");
-    stage
-        .save_contact(&changed(&mail, |it| it.is_primary = true))
-        .await
-        .must();
-
-    // Anna owes 30 of 100 and 7, nothing of a draft, of what is void, and of what Berta owes.
-    let issued = stage.issued(stage.saved_draft(&anna, 100).await).await;
-    stage.paid(&issued, 70, &first_doctor).await;
-    stage.issued(stage.saved_draft(&anna, 7).await).await;
-    stage.saved_draft(&anna, 1_000).await;
-    let void = stage.issued(stage.saved_draft(&anna, 10_000).await).await;
-    let void = void.voided("Mistake", stage.at(2)).must();
-    stage
-        .write(async |work| work.invoices().save_voiding(&void).await)
-        .await
-        .must();
-
-    let minutes_of_day = 24 * 60;
-    let before = |days: i64, status| {
-        let from = -days * minutes_of_day;
-        changed(
-            &stage.visit(&anna, &first_doctor, stage.slot(from, from + 30)),
-            |it| {
-                it.status = status;
-                it.cancel_reason = (status == Status::Cancelled).then(|| "Ill".to_owned());
-            },
-        )
-    };
-    let missed_long_ago = before(366, Status::NoShow);
-    let missed_a_year_ago = before(365, Status::NoShow);
-    let missed = before(10, Status::NoShow);
-    let cancelled = before(5, Status::Cancelled);
-    let first = changed(
-        &stage.visit(&anna, &first_doctor, stage.slot(0, 30)),
-        |it| {
-            it.room_id = Some(room.room_id);
-            it.notes = Some("Afraid".to_owned());
-        },
-    );
-    let second = stage.visit(&anna, &second_doctor, stage.slot(60, 90));
-    let of_berta = stage.visit(&berta, &second_doctor, stage.slot(0, 30));
-    for visit in [
-        &missed_long_ago,
-        &missed_a_year_ago,
-        &missed,
-        &cancelled,
-        &first,
-        &second,
-        &of_berta,
-    ] {
-        stage.book(visit).await.must();
-    }
-
-    let of = |appointment: &Appointment, patient: &Patient, doctor: &User| DeskVisit {
-        appointment: appointment.clone(),
-        register_number: patient.register_number,
-        first_name: patient.first_name.clone(),
-        last_name: patient.last_name.clone(),
-        birthday: patient.birthday,
-        phone: None,
-        doctor_name: doctor.display_name.clone(),
-        room_name: None,
-        balance: Cents::ZERO,
-        is_first: true,
-        no_shows: 0,
-    };
-    let annas = |appointment, doctor| DeskVisit {
-        phone: Some("030 4".to_owned()),
-        balance: Cents::new(37),
-        ..of(appointment, &anna, doctor)
-    };
-    let expected = [
-        DeskVisit {
-            room_name: Some("Room 1".to_owned()),
-            no_shows: 2,
-            ..annas(&first, &first_doctor)
-        },
-        DeskVisit {
-            phone: Some("030 1".to_owned()),
-            ..of(&of_berta, &berta, &second_doctor)
-        },
-        DeskVisit {
-            is_first: false,
-            no_shows: 1,
-            ..annas(&second, &second_doctor)
-        },
-    ];
-    let filter = AppointmentFilter {
-        window: TimeWindow {
-            from: Some(stage.at(0)),
-            to: Some(stage.at(90)),
-        },
-        ..AppointmentFilter::default()
-    };
-    let mut connection = stage.connect().await;
-    let all = connection
-        .appointments()
-        .list_for_desk(&filter, PageRequest::first())
-        .await;
-    assert_eq!(all_of(all), expected);
-
-    // The same filters and pages as in a list.
-    for filter in [
-        AppointmentFilter {
-            doctor_id: Some(second_doctor.user_id),
-            ..filter
-        },
-        AppointmentFilter {
-            patient_id: Some(anna.patient_id),
-            status: Some(Status::NoShow),
-            ..AppointmentFilter::default()
-        },
-        AppointmentFilter {
-            room_id: Some(room.room_id),
-            ..filter
-        },
-        AppointmentFilter::default(),
-    ] {
-        let mut after = None;
-        loop {
-            let list = connection.appointments();
-            let plain = list.list(&filter, page_of(1, after)).await.must();
-            let desk = list.list_for_desk(&filter, page_of(1, after)).await.must();
-            let visits = desk.items.into_iter().map(|visit| visit.appointment);
-            assert_eq!(visits.collect::<Vec<_>>(), plain.items);
-            assert_eq!(desk.next, plain.next);
-            after = plain.next;
-            if after.is_none() {
-                break;
-            }
-        }
-    }
 }

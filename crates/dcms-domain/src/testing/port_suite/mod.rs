@@ -26,6 +26,7 @@ mod calendar;
 mod catalog;
 mod clinic;
 mod contacts;
+mod front_desk;
 mod history;
 mod idempotency;
 mod identity;
@@ -175,8 +176,10 @@ suite! {
         coming_visits_are_found
         visits_are_listed_by_party_and_status
         visits_are_listed_by_window
-        visits_come_in_pages
-        the_front_desk_sees_what_is_around_a_visit;
+        visits_come_in_pages;
+    front_desk:
+        the_front_desk_sees_what_is_around_a_visit
+        the_front_desk_finds_what_a_list_finds;
     calendar:
         hours_are_stored_plan_by_plan
         plans_are_replaced_in_their_version
