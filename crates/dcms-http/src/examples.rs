@@ -29,7 +29,8 @@ const IDS: [(&str, &str); 15] = [
 /// The example of a field: of this schema's when one is named, else of every field of the name.
 /// Null means that requests leave it out.
 fn table() -> BTreeMap<&'static str, Value> {
-    let mut table = BTreeMap::from_iter(by_field());
+    let mut table = BTreeMap::from_iter(by_field_to_i());
+    table.extend(by_field_from_j());
     table.extend(by_schema_and_field());
     table.extend(IDS.map(|(name, id)| (name, json!(id))));
     // Ids under other names than those of what they name.
@@ -85,7 +86,7 @@ fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
     ]
 }
 
-fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
+fn by_field_to_i() -> impl IntoIterator<Item = (&'static str, Value)> {
     [
         (
             "access_token",
@@ -153,6 +154,11 @@ fn by_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("is_current", json!(true)),
         ("is_primary", json!(true)),
         ("issued_at", json!("2026-03-02T10:00:00Z")),
+    ]
+}
+
+fn by_field_from_j() -> impl IntoIterator<Item = (&'static str, Value)> {
+    [
         ("kind", json!("surgery")),
         ("label", json!("work")),
         ("largest_notice_days", json!(730)),

@@ -8,8 +8,8 @@ use dcms_domain::appointments as model;
 use dcms_domain::appointments::Transition;
 use dcms_domain::shared::{self, Cents, WindowRequest};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::AdditionalProperties;
-use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, RefBuilder};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::json::request_bodies;
@@ -102,10 +102,11 @@ impl PartialSchema for ListedAppointment {
             visit.required = visit.properties.keys().cloned().collect();
             // It says itself what is always there.
             visit.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
-            let mut front_desk = Ref::from_schema_name(FrontDesk::name());
-            front_desk.description = "Only with `date`.".to_owned();
+            let front_desk = RefBuilder::new()
+                .ref_location_from_schema_name(FrontDesk::name())
+                .description(Some("Only with `date`."));
             let properties = &mut visit.properties;
-            properties.insert("front_desk".to_owned(), front_desk.into());
+            properties.insert("front_desk".to_owned(), front_desk.build().into());
         }
         schema
     }
