@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Clinic, NOBODY, assert_created, assert_members, assert_unchanged, book, booking, etag,
-    if_match, texts, texts_of_pages, url, with,
+    Clinic, NOBODY, assert_created, assert_members, assert_unchanged, book, booking,
+    coming_half_hour, etag, if_match, texts, texts_of_pages, url, with,
 };
 
 const VISITS: &str = "/api/v1/appointments";
@@ -59,6 +59,10 @@ async fn a_visit_is_booked_with_everything() {
     let wanted = json!({
         "patient_id": clinic.patient, "doctor_id": clinic.doctor.user_id, "status": "scheduled",
         "starts_at": "2030-01-07T08:00:00Z", "ends_at": "2030-01-07T08:45:30.500Z",
+        "services": [
+            {"service_id": filling, "qty": 2, "unit_price_cents": 5000},
+            {"service_id": crown, "qty": 1, "unit_price_cents": 50_000},
+        ],
     });
     for (field, value) in with(rest, &wanted).as_object().unwrap() {
         assert_eq!(&answer.body[field], value, "{field}");
@@ -71,19 +75,21 @@ async fn a_visit_is_booked_with_everything() {
 #[tokio::test]
 async fn a_visit_needs_a_patient_a_doctor_and_a_time() {
     let clinic = Clinic::open().await;
-    let body = clinic.booking("2030-01-07T09:00:00Z", "2030-01-07T09:30:00Z");
+    let mut body = clinic.booking("2030-01-07T09:00:00Z", "2030-01-07T09:30:00Z");
+    let ends_at = body.as_object_mut().unwrap().remove("ends_at").unwrap();
     let answer = clinic.desk.post(VISITS, &body).await;
     assert_created(&clinic.desk, &answer).await;
     for (field, value) in [
+        ("ends_at", ends_at),
         ("room_id", json!(null)),
         ("notes", json!(null)),
         ("services", json!([])),
     ] {
         assert_eq!(answer.body[field], value, "{field}");
     }
-    assert_members(&body, &["patient_id", "doctor_id", "starts_at", "ends_at"]);
+    assert_members(&body, &["patient_id", "doctor_id", "starts_at"]);
     let answer = clinic.desk.post(VISITS, &json!({})).await;
-    answer.assert_faults(&["/patient_id", "/doctor_id", "/starts_at", "/ends_at"]);
+    answer.assert_faults(&["/patient_id", "/doctor_id", "/starts_at"]);
 }
 
 /// A clinic with whatever cannot be booked: an archived patient, a doctor who left, and so on.
@@ -308,9 +314,8 @@ async fn every_action_does_in_every_state_what_the_table_says() {
 #[tokio::test]
 async fn nobody_is_given_up_on_before_the_visit_starts() {
     let clinic = Clinic::open().await;
-    let visit = clinic
-        .visit("2190-01-07T09:00:00Z", "2190-01-07T09:30:00Z")
-        .await;
+    let (starts_at, ends_at) = coming_half_hour();
+    let visit = clinic.visit(&starts_at, &ends_at).await;
     for (state, way) in [("scheduled", vec![]), ("confirmed", vec!["confirm"])] {
         take(&clinic.desk, &visit, &way).await;
         let answer = act(&clinic.desk, &visit, "no_show").await;
@@ -412,11 +417,11 @@ async fn a_patch_changes_notes_room_and_services_and_nothing_else() {
     let changed = clinic.desk.patch(&path, &all).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     assert_ne!(etag(&changed), etag(&before));
-    let changed_at = json!({"updated_at": changed.body["updated_at"]});
-    assert_eq!(
-        changed.body,
-        with(with(before.body.clone(), &all), &changed_at)
-    );
+    let told = json!({
+        "updated_at": changed.body["updated_at"],
+        "services": [{"service_id": service, "qty": 3, "unit_price_cents": 100}],
+    });
+    assert_eq!(changed.body, with(with(before.body.clone(), &all), &told));
     assert_unchanged(&clinic.desk, &path, &changed).await;
 
     for refused in [
@@ -840,7 +845,10 @@ async fn a_visit_moves_to_another_time_doctor_and_room() {
     let reschedule = format!("{path}/reschedule");
     let moved = desk.post(&reschedule, &slot).await;
     assert_eq!(moved.status, 200, "{moved:?}");
-    let changed = json!({"status": "scheduled", "updated_at": moved.body["updated_at"]});
+    let changed = json!({
+        "status": "scheduled", "room_free_at": slot["ends_at"],
+        "updated_at": moved.body["updated_at"],
+    });
     assert_eq!(moved.body, with(with(before.body, &slot), &changed));
 
     let parties = json!({
@@ -907,7 +915,7 @@ async fn a_move_that_fails_leaves_the_visit_where_it_was() {
     }
     desk.post(&reschedule, &json!({}))
         .await
-        .assert_faults(&["/starts_at", "/ends_at"]);
+        .assert_faults(&["/starts_at"]);
     assert_unchanged(desk, &path, &before).await;
     let again = clinic.booking("2030-01-07T09:30:00Z", "2030-01-07T09:45:00Z");
     desk.post(VISITS, &again)

@@ -235,6 +235,7 @@ async fn closures_are_made_listed_and_taken_back() {
         let fields = made.as_object_mut().unwrap();
         assert_eq!(fields.remove("conflicts"), Some(json!([])));
         assert_eq!(fields.remove("more_conflicts"), Some(json!(false)));
+        assert_eq!(admin.get(&location).await.body, made);
         made
     };
     let cases = [
@@ -394,10 +395,15 @@ async fn time_off_is_a_doctors() {
     assert_eq!((second, cursor), (vec![json!(expected[2])], Value::Null));
 
     // What is somebody else's is not found under this doctor.
-    let answer = admin.delete(&format!("{}/{others}", path(&doctor))).await;
-    answer.assert_problem(404, "not_found");
+    let elsewhere = format!("{}/{others}", path(&doctor));
+    for answer in [admin.get(&elsewhere).await, admin.delete(&elsewhere).await] {
+        answer.assert_problem(404, "not_found");
+    }
     let own = format!("{}/{others}", path(&other));
+    let listed = admin.get(&path(&other)).await;
+    assert_eq!(admin.get(&own).await.body, items(&listed)[0]);
     assert_eq!(admin.delete(&own).await.status, 204);
+    admin.get(&own).await.assert_problem(404, "not_found");
     admin.delete(&own).await.assert_problem(404, "not_found");
 }
 

@@ -290,6 +290,7 @@ fn name_in_world(name: &str, path: &str) -> &'static str {
     match (name, path.rsplit('/').next().unwrap_or_default()) {
         ("appointment_id", "start") => "arrived",
         ("appointment_id", "complete") => "in_chair",
+        ("appointment_id", "accept_conflict") => "in_conflict",
         ("appointment_id", "invoices" | "{invoice_id}") => "visit_of_patient",
         ("appointment_id", _) => "scheduled",
         ("invoice_id", "void" | "payments") => "issued",

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{
-    Clinic, NOBODY, assert_members, assert_unchanged, booking, draft, etag, if_match, items, url,
+    Clinic, NOBODY, assert_members, assert_unchanged, booking, coming_half_hour, draft, etag,
+    if_match, items, url,
 };
 
 /// What tells who the patient is, or was written about them, wherever it stands.
@@ -200,6 +201,7 @@ async fn an_export_holds_everything_about_one_patient_and_is_noted() {
             "patient",
             "contacts",
             "appointments",
+            "appointment_history",
             "invoices",
             "payments",
             "refunds",
@@ -215,6 +217,8 @@ async fn an_export_holds_everything_about_one_patient_and_is_noted() {
     for (list, length) in [
         ("contacts", 2),
         ("appointments", 2),
+        // Booked, arrived, started and completed; booked and called off.
+        ("appointment_history", 6),
         ("invoices", 2),
         ("payments", 2),
         ("refunds", 1),
@@ -285,8 +289,8 @@ async fn an_open_balance_or_a_coming_visit_stands_in_the_way_and_nothing_is_chan
         }
     }
     let doctor = &marked.clinic.doctor.user_id;
-    let (starts_at, ends_at) = ("2199-03-04T09:00:00Z", "2199-03-04T09:30:00Z");
-    let coming = booking(&marked.id, doctor, starts_at, ends_at);
+    let (starts_at, ends_at) = coming_half_hour();
+    let coming = booking(&marked.id, doctor, &starts_at, &ends_at);
     let coming = crate::support::book(admin, &coming).await;
     let before = marked.rows().await;
     let refused = marked.anonymize().await;
@@ -441,12 +445,8 @@ async fn anonymizing_is_for_good() {
     assert_eq!(archived.body, answer.body);
 
     let doctor = &marked.clinic.doctor.user_id;
-    let coming = booking(
-        &marked.id,
-        doctor,
-        "2199-03-04T09:00:00Z",
-        "2199-03-04T09:30:00Z",
-    );
+    let (starts_at, ends_at) = coming_half_hour();
+    let coming = booking(&marked.id, doctor, &starts_at, &ends_at);
     let booked = admin.post("/api/v1/appointments", &coming).await;
     booked.assert_faults(&["/patient_id"]);
     let post = async |path: String, body: Value| admin.post(&path, &body).await;

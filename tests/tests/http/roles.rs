@@ -90,11 +90,13 @@ pub(crate) const ROUTES: &[Route] = routes! {
                                                                                                   200
     GET    "/clinic/closures" ""                                                                  200
     POST   "/clinic/closures" r#"{"starts_on": "2100-01-01", "reason": "New Year"}"#              201
+    GET    "/clinic/closures/{closure}" ""                                                        200
     DELETE "/clinic/closures/{closure}" ""                                                        204
     GET    "/doctors/{doctor}/hours" ""                                                           200
     PUT    "/doctors/{doctor}/hours" r#"{"valid_from": "2100-01-01", "intervals": []}"#           200
     GET    "/doctors/{doctor}/time_off" ""                                                        200
     POST   "/doctors/{doctor}/time_off" r#"{"starts_on": "2100-01-01"}"#                          201
+    GET    "/doctors/{doctor}/time_off/{time_off}" ""                                             200
     DELETE "/doctors/{doctor}/time_off/{time_off}" ""                                             204
     GET    "/services" ""                                                                         200
     POST   "/services" r#"{"code": "{unique}", "name": "New", "current_price_cents": 100}"#       201

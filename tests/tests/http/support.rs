@@ -1,5 +1,8 @@
 //! What the tests of several groups need.
 
+use chrono::{Days, SecondsFormat, TimeDelta};
+use dcms_domain::shared::Clock as _;
+use dcms_system::SystemClock;
 use dcms_tests::{Answer, Client, Server};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
@@ -62,6 +65,15 @@ impl Clinic {
 
 pub(crate) fn booking(patient: &str, doctor: &str, starts_at: &str, ends_at: &str) -> Value {
     json!({"patient_id": patient, "doctor_id": doctor, "starts_at": starts_at, "ends_at": ends_at})
+}
+
+/// Half an hour of a day in about a month.
+pub(crate) fn coming_half_hour() -> (String, String) {
+    let day = SystemClock.now().date_naive() + Days::new(30);
+    let noon = day.and_hms_opt(12, 0, 0).expect("a time").and_utc();
+    let [starts_at, ends_at] = [noon, noon + TimeDelta::minutes(30)]
+        .map(|instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true));
+    (starts_at, ends_at)
 }
 
 /// Books a visit; its id.

@@ -125,6 +125,21 @@ impl CalendarService {
         Ok(connection.calendar().closures(window.into(), page).await?)
     }
 
+    /// One closure.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when there is none.
+    pub async fn closure(
+        &self,
+        actor: &Actor,
+        closure_id: ClosureId,
+    ) -> Result<Closure, CommonError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        let closure = connection.calendar().closure(closure_id).await?;
+        closure.ok_or(CommonError::NotFound)
+    }
+
     /// Closes the clinic for a while.
     ///
     /// # Errors
@@ -200,6 +215,21 @@ impl CalendarService {
         Ok(calendar.time_off_of(doctor_id, window.into(), page).await?)
     }
 
+    /// One stretch of a doctor's time off.
+    ///
+    /// # Errors
+    /// [`CommonError::NotFound`] when the doctor has none of that id.
+    pub async fn one_time_off(
+        &self,
+        actor: &Actor,
+        doctor_id: UserId,
+        time_off_id: TimeOffId,
+    ) -> Result<TimeOff, CommonError> {
+        actor.require(Permission::ReadClinic)?;
+        let mut connection = self.ports.store.connect().await?;
+        time_off_of(&mut *connection, doctor_id, time_off_id).await
+    }
+
     /// Gives a doctor time off.
     ///
     /// # Errors
@@ -259,16 +289,25 @@ impl CalendarService {
         actor.require(Permission::ChangeClinic)?;
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
-            let time_off = work.calendar().time_off(time_off_id).await?;
-            let time_off = time_off
-                .filter(|time_off| time_off.doctor_id == doctor_id)
-                .ok_or(CommonError::NotFound)?;
+            let time_off = time_off_of(&mut *work, doctor_id, time_off_id).await?;
             work.calendar().delete_time_off(time_off_id).await?;
             let entry = self.ports.audit_deleted(actor, &time_off);
             Ok(work.commit(&entry).await?)
         })
         .await
     }
+}
+
+/// The time off of that id, if it is the doctor's.
+async fn time_off_of(
+    repositories: &mut dyn Repositories,
+    doctor_id: UserId,
+    time_off_id: TimeOffId,
+) -> Result<TimeOff, CommonError> {
+    let time_off = repositories.calendar().time_off(time_off_id).await?;
+    time_off
+        .filter(|time_off| time_off.doctor_id == doctor_id)
+        .ok_or(CommonError::NotFound)
 }
 
 /// A closure or time off that was just written.

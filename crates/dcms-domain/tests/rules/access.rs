@@ -61,9 +61,11 @@ hours_of_doctor         x     x       x      x            -     x
 change_hours            x     x       -      -            -     -
 change_hours_of_doctor  x     x       -      -            -     -
 closures                x     x       x      x            -     x
+closure                 x     x       x      x            -     x
 close                   x     x       -      -            -     -
 reopen                  x     x       -      -            -     -
 time_off                x     x       x      x            -     x
+one_time_off            x     x       x      x            -     x
 grant_time_off          x     x       -      -            -     -
 take_back_time_off      x     x       -      -            -     -
 services                x     x       x      x            -     x
@@ -279,11 +281,13 @@ fn calendar_questions() -> Questions {
         change_hours: |with| calendar.change_hours(None, &ANY, hours());
         change_hours_of_doctor: |with| calendar.change_hours(Some(with.no()), &ANY, hours());
         closures: |with| calendar.closures(DayWindow::default(), PageRequest::first());
+        closure: |with| calendar.closure(with.no());
         close: |with| calendar.close(CreateClosure { span: span(), reason: String::new() });
         reopen: |with| calendar.reopen(with.no());
         time_off: |with| calendar.time_off(
             with.no(), DayWindow::default(), PageRequest::first(),
         );
+        one_time_off: |with| calendar.one_time_off(with.no(), with.no());
         grant_time_off: |with| calendar.grant_time_off(CreateTimeOff {
             doctor_id: with.no(),
             span: span(),

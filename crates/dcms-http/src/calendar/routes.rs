@@ -22,10 +22,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(read_hours, change_hours))
         .routes(routes!(list_closures, create_closure))
-        .routes(routes!(delete_closure))
+        .routes(routes!(read_closure, delete_closure))
         .routes(routes!(read_doctor_hours, change_doctor_hours))
         .routes(routes!(list_time_off, create_time_off))
-        .routes(routes!(delete_time_off))
+        .routes(routes!(read_time_off, delete_time_off))
 }
 
 /// Read the clinic's hours
@@ -105,6 +105,22 @@ async fn create_closure(
     let closure = app.services.calendar.close(&actor, body.into()).await?;
     let location = format!("{BASE_PATH}/clinic/closures/{}", closure.thing.closure_id);
     Ok(created(location, None, ChangedClosure::from(closure)))
+}
+
+/// Read a closure
+#[utoipa::path(
+    get, path = "/clinic/closures/{closure_id}", tag = "Clinic",
+    responses((status = 200, description = "The closure.", body = Closure)),
+    extensions(("x-permission" = json!("read_clinic"))),
+)]
+async fn read_closure(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([closure_id]): Path<1>,
+) -> Answer {
+    let service = &app.services.calendar;
+    let closure = service.closure(&actor, closure_id.get()).await?;
+    Ok(ok(Closure::from(closure)))
 }
 
 /// Take a closure back
@@ -214,6 +230,24 @@ async fn create_time_off(
         time_off.thing.time_off_id
     );
     Ok(created(location, None, ChangedTimeOff::from(time_off)))
+}
+
+/// Read a doctor's time off
+#[utoipa::path(
+    get, path = "/doctors/{doctor_id}/time_off/{time_off_id}", tag = "Clinic",
+    responses((status = 200, description = "The time off.", body = TimeOff)),
+    extensions(("x-permission" = json!("read_clinic"))),
+)]
+async fn read_time_off(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path([doctor_id, time_off_id]): Path<2>,
+) -> Answer {
+    let service = &app.services.calendar;
+    let time_off = service
+        .one_time_off(&actor, doctor_id.get(), time_off_id.get())
+        .await?;
+    Ok(ok(TimeOff::from(time_off)))
 }
 
 /// Take time off back

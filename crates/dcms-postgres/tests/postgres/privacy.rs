@@ -283,7 +283,7 @@ async fn decisions_wait_for_changes_that_are_under_way() {
             transaction.commit().await.expect("it commits");
         };
         in_time(async { tokio::join!(attempt, commit) }).await;
-        sqlx::raw_sql("UPDATE users SET is_active = true; UPDATE rooms SET is_active = true; DELETE FROM appointment_services; DELETE FROM appointments")
+        sqlx::raw_sql("UPDATE users SET is_active = true; UPDATE rooms SET is_active = true; DELETE FROM appointment_services; DELETE FROM appointment_history; DELETE FROM appointments")
             .execute(&mut watching)
             .await
             .expect("the stage is set again");
