@@ -161,7 +161,7 @@ impl<'server> World<'server> {
             SystemClock.now() + TimeDelta::days(30) + TimeDelta::hours(self.made.into());
         let body = json!({
             "patient_id": self.server.patient().await, "doctor_id": self.doctor, "room_id": room,
-            "starts_at": starts_at.to_rfc3339(),
+            "starts_at": starts_at.to_rfc3339(), "overbook_reason": "Whatever the hours are",
         });
         let visit = admin
             .create("/api/v1/appointments", &body, "appointment_id")
