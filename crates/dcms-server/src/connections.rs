@@ -65,7 +65,7 @@ pub(crate) struct Connections {
     plain_http_peers: Option<TrustedProxies>,
     header_timeout: Duration,
     write_timeout: Duration,
-    max_connections: usize,
+    at_most: usize,
 }
 
 impl Connections {
@@ -76,7 +76,7 @@ impl Connections {
             plain_http_peers: transport.plain_http_peers.clone(),
             header_timeout: transport.header_timeout,
             write_timeout: transport.write_timeout,
-            max_connections: transport.max_connections,
+            at_most: transport.max_connections,
         }
     }
 
@@ -86,7 +86,7 @@ impl Connections {
         listener: &TcpListener,
         shutdown: &GracefulShutdown,
     ) -> Infallible {
-        let free = Arc::new(Semaphore::new(self.max_connections));
+        let free = Arc::new(Semaphore::new(self.at_most));
         loop {
             // It is never closed, so there always is a permit in the end.
             let permit = Arc::clone(&free).acquire_owned().await;

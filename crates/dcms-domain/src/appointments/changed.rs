@@ -9,11 +9,18 @@ use crate::store::{Repositories, StoreError};
 pub struct Changed<Thing> {
     /// What was changed.
     pub thing: Thing,
-    /// The visits in conflict, earlier ones first; at most [`PageLimit::MAX`]. They stay where they
-    /// are until somebody moves, cancels or accepts them.
-    pub conflicts: Vec<AppointmentConflict>,
+    /// The visits in conflict; `None` when the change leaves the calendar alone.
+    pub conflicts: Option<Conflicts>,
+}
+
+/// Coming visits that are in conflict with what was changed. They stay where they are until
+/// somebody moves, cancels or accepts them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflicts {
+    /// The visits, earlier ones first; at most [`PageLimit::MAX`].
+    pub visits: Vec<AppointmentConflict>,
     /// Whether there are others, or may be.
-    pub more_conflicts: bool,
+    pub more: bool,
 }
 
 impl<Thing> Changed<Thing> {
@@ -21,8 +28,7 @@ impl<Thing> Changed<Thing> {
     pub(crate) const fn without_conflicts(thing: Thing) -> Self {
         Self {
             thing,
-            conflicts: Vec::new(),
-            more_conflicts: false,
+            conflicts: None,
         }
     }
 
@@ -38,11 +44,11 @@ impl<Thing> Changed<Thing> {
             after: None,
         };
         let page = conflicts(repositories, scope, now, page).await?;
-        Ok(Self {
-            thing,
-            conflicts: page.items,
-            more_conflicts: page.next.is_some(),
-        })
+        let conflicts = Some(Conflicts {
+            visits: page.items,
+            more: page.next.is_some(),
+        });
+        Ok(Self { thing, conflicts })
     }
 }
 
@@ -55,8 +61,10 @@ impl<Thing: Versioned> Versioned for Changed<Thing> {
 impl Ports {
     /// Notes that the visits in conflict were read.
     pub(crate) fn note_conflicts<Thing>(&self, actor: &Actor, changed: &Changed<Thing>) {
-        if !changed.conflicts.is_empty() {
-            let visits = changed.conflicts.iter();
+        if let Some(conflicts) = &changed.conflicts
+            && !conflicts.visits.is_empty()
+        {
+            let visits = conflicts.visits.iter();
             let patients = visits.map(|conflict| conflict.appointment.patient_id);
             self.note_list(actor, Entity::Appointment, patients);
         }

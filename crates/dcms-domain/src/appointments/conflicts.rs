@@ -7,7 +7,7 @@ use crate::store::{Repositories, StoreError};
 
 /// How many visits are looked at for one page of conflicts, in pages of a store: enough for months
 /// of a clinic, and no more than a request has the time for.
-const MAX_BATCHES: usize = 25;
+const MAX_BATCHES: usize = 50;
 
 /// Which visits are looked at for conflicts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ mod planning;
 mod repository;
 mod service;
 
-pub use changed::Changed;
+pub use changed::{Changed, Conflicts};
 pub(crate) use conflicts::conflicts;
 pub use conflicts::{AppointmentConflict, ComingVisit, ConflictScope};
 pub use front_desk::*;

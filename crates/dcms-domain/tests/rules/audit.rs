@@ -522,18 +522,18 @@ fn whatever_is_done_to_the_calendar_leaves_one_entry() {
                 closes_at: "06:00".to_owned(),
             }]),
         };
-        let changed = "plans: - → [{valid_from: 2030-03-04, intervals: [Mon 22:00-06:00]}]";
+        let told = "plans: - → [{valid_from: 2030-03-04, intervals: [Mon 22:00-06:00]}]";
         leaves!(
             stage,
             manager,
             calendar.change_hours(None, &ANY, hours.clone()),
-            |_| { format!("change hours\n{changed}") }
+            |_| { format!("change hours\n{told}") }
         );
         leaves!(
             stage,
             manager,
             calendar.change_hours(Some(doctor), &ANY, hours),
-            |_| { format!("change hours {doctor}\n{changed}") }
+            |_| { format!("change hours {doctor}\n{told}") }
         );
 
         let span = SpanRequest {
@@ -753,11 +753,12 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
         let mut stage = Stage::open().await;
         let (patient, doctor) = (stage.patient_id, stage.doctor.user_id);
         let (room, service) = (stage.clinic.room.room_id, stage.clinic.service.service_id);
+        let services = vec![ServiceRequest {
+            service_id: service,
+            qty: 2,
+        }];
         let visit = BookAppointment {
-            services: vec![ServiceRequest {
-                service_id: service,
-                qty: 2,
-            }],
+            services,
             overbook_reason: Some("Pain".to_owned()),
             ..stage.clinic.visit_in(60)
         };
@@ -829,6 +830,14 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
                 |_| expected
             );
         }
+    });
+}
+
+#[test]
+fn whoever_does_not_come_leaves_one_entry() {
+    block_on(async {
+        let mut stage = Stage::open().await;
+        let (patient, doctor) = (stage.patient_id, stage.doctor.user_id);
         let reason = "Ill".to_owned();
         for (transition, expected) in [
             (

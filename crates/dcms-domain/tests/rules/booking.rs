@@ -209,8 +209,8 @@ fn what_was_told_of_prices_stays_and_is_charged() {
                 ..AppointmentChanges::default()
             };
             let id = visit.appointment_id;
-            let changed = visits.change(&clinic.manager, id, &ANY, changes).await;
-            changed.unwrap()
+            let answer = visits.change(&clinic.manager, id, &ANY, changes).await;
+            answer.unwrap()
         };
         let more = change(Change::Set(vec![planned(&clinic, 2)])).await;
         assert_eq!(prices(&more), [Some(8_000)]);
@@ -324,8 +324,8 @@ fn doctors_and_rooms_have_to_fit_what_is_planned() {
             room_id: Change::Clear,
             ..AppointmentChanges::default()
         };
-        let changed = visits.change(&clinic.manager, id, &ANY, without_room).await;
-        changed.unwrap();
+        let answer = visits.change(&clinic.manager, id, &ANY, without_room).await;
+        answer.unwrap();
         let back = AppointmentChanges {
             room_id: Change::Set(room),
             ..AppointmentChanges::default()
@@ -361,8 +361,8 @@ fn doctors_and_rooms_have_to_fit_what_is_planned() {
             ..later
         };
         book(&clinic, fitting).await.unwrap();
-        let changed = visits.change(&clinic.manager, id, &ANY, back).await;
-        assert_eq!(changed.unwrap().room_id, Some(room));
+        let answer = visits.change(&clinic.manager, id, &ANY, back).await;
+        assert_eq!(answer.unwrap().room_id, Some(room));
     });
 }
 

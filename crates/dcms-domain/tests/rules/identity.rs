@@ -59,8 +59,8 @@ fn disabled() -> UserChanges {
 
 async fn change(clinic: &Clinic, id: UserId, changes: UserChanges) -> Result<User, IdentityError> {
     let identity = &clinic.services.identity;
-    let changed = identity.change_user(&clinic.admin, id, &ANY, changes).await;
-    changed.map(|changed| changed.thing)
+    let answer = identity.change_user(&clinic.admin, id, &ANY, changes).await;
+    answer.map(|changed| changed.thing)
 }
 
 async fn is_live(clinic: &Clinic, token: &Secret) -> bool {

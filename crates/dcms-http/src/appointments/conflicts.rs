@@ -11,11 +11,47 @@ use super::dto::Appointment;
 use crate::wire::Id;
 
 /// A coming visit that something stands in the way of.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub(crate) struct AppointmentConflict {
+    #[serde(flatten)]
     appointment: Appointment,
-    /// What was not accepted.
     obstacles: Vec<Obstacle>,
+}
+
+impl PartialSchema for AppointmentConflict {
+    fn schema() -> RefOr<Schema> {
+        let obstacles = ArrayBuilder::new()
+            .items(Ref::from_schema_name(Obstacle::name()))
+            .description(Some("What was not accepted."));
+        extended(Appointment::schema(), "obstacles", obstacles.into(), true)
+    }
+}
+
+impl ToSchema for AppointmentConflict {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Appointment::schemas(schemas);
+        schemas.push((Obstacle::name().into_owned(), Obstacle::schema()));
+        Obstacle::schemas(schemas);
+    }
+}
+
+/// The schema of an object with one member more.
+pub(super) fn extended(
+    object: RefOr<Schema>,
+    name: &str,
+    member: RefOr<Schema>,
+    always_there: bool,
+) -> RefOr<Schema> {
+    let RefOr::T(Schema::Object(object)) = object else {
+        return object;
+    };
+    let object = ObjectBuilder::from(object).property(name, member);
+    let object = if always_there {
+        object.required(name)
+    } else {
+        object
+    };
+    object.into()
 }
 
 /// What stands in the way of a visit, besides other visits.
@@ -66,41 +102,52 @@ impl From<model::AppointmentConflict> for AppointmentConflict {
 pub(crate) struct WithConflicts<Resource> {
     #[serde(flatten)]
     resource: Resource,
+    #[serde(flatten)]
+    conflicts: Option<Conflicts>,
+}
+
+#[derive(Serialize)]
+struct Conflicts {
     conflicts: Vec<AppointmentConflict>,
     more_conflicts: bool,
 }
 
+impl From<model::Conflicts> for Conflicts {
+    fn from(found: model::Conflicts) -> Self {
+        Self {
+            conflicts: found
+                .visits
+                .into_iter()
+                .map(AppointmentConflict::from)
+                .collect(),
+            more_conflicts: found.more,
+        }
+    }
+}
+
 impl<Model, Resource: From<Model>> From<model::Changed<Model>> for WithConflicts<Resource> {
     fn from(changed: model::Changed<Model>) -> Self {
-        let conflicts = changed.conflicts.into_iter();
         Self {
             resource: changed.thing.into(),
-            conflicts: conflicts.map(AppointmentConflict::from).collect(),
-            more_conflicts: changed.more_conflicts,
+            conflicts: changed.conflicts.map(Conflicts::from),
         }
     }
 }
 
 impl<Resource: ToSchema> PartialSchema for WithConflicts<Resource> {
     fn schema() -> RefOr<Schema> {
-        let RefOr::T(Schema::Object(resource)) = Resource::schema() else {
-            return Resource::schema();
-        };
         let conflicts = ArrayBuilder::new()
             .items(Ref::from_schema_name(AppointmentConflict::name()))
             .description(Some(
                 "The coming visits that are in conflict now, earlier ones first; at most 200. \
-                They stay as they are until somebody moves, cancels or accepts them.",
+                They stay as they are until somebody moves, cancels or accepts them. Absent when \
+                the change leaves the calendar alone.",
             ));
         let more_conflicts = ObjectBuilder::new()
             .schema_type(Type::Boolean)
             .description(Some("Whether there are others, or may be."));
-        ObjectBuilder::from(resource)
-            .property("conflicts", conflicts)
-            .required("conflicts")
-            .property("more_conflicts", more_conflicts)
-            .required("more_conflicts")
-            .into()
+        let changed = extended(Resource::schema(), "conflicts", conflicts.into(), false);
+        extended(changed, "more_conflicts", more_conflicts.into(), false)
     }
 }
 

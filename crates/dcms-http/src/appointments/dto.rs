@@ -8,10 +8,11 @@ use dcms_domain::appointments as model;
 use dcms_domain::appointments::Transition;
 use dcms_domain::shared::{self, Cents, WindowRequest};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::{AdditionalProperties, RefBuilder};
+use utoipa::openapi::schema::RefBuilder;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::conflicts::extended;
 use crate::json::request_bodies;
 use crate::wire::{AppointmentStatus, Bound, Day, HistoryAction, Id, Instant, Patch};
 
@@ -94,21 +95,12 @@ pub(super) struct ListedAppointment {
 }
 
 impl PartialSchema for ListedAppointment {
-    /// That of a visit with one member more, in one object: so every field is named in one place,
-    /// and the document tells of them all.
     fn schema() -> RefOr<Schema> {
-        let mut schema = Appointment::schema();
-        if let RefOr::T(Schema::Object(visit)) = &mut schema {
-            visit.required = visit.properties.keys().cloned().collect();
-            // It says itself what is always there.
-            visit.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
-            let front_desk = RefBuilder::new()
-                .ref_location_from_schema_name(FrontDesk::name())
-                .description(Some("Only with `date`."));
-            let properties = &mut visit.properties;
-            properties.insert("front_desk".to_owned(), front_desk.build().into());
-        }
-        schema
+        let front_desk = RefBuilder::new()
+            .ref_location_from_schema_name(FrontDesk::name())
+            .description(Some("Only with `date`."));
+        let front_desk = front_desk.build().into();
+        extended(Appointment::schema(), "front_desk", front_desk, false)
     }
 }
 

@@ -1,8 +1,3 @@
-#![expect(
-    clippy::struct_field_names,
-    reason = "fields are called what they are called on the wire"
-)]
-
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use dcms_domain::calendar as model;

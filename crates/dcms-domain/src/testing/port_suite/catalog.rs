@@ -45,7 +45,7 @@ pub async fn a_service_is_stored_and_found(store: &dyn Store) {
         service.is_active = false;
         service.buffer_minutes = 240;
         service.room_kind = Some("surgery".into());
-        service.doctor_ids = doctors.clone();
+        service.doctor_ids.clone_from(&doctors);
     });
     insert(&stage, &crown).await.must();
     assert_eq!(stored(&stage, &crown).await.as_ref(), Some(&crown));

@@ -242,7 +242,7 @@ pub async fn a_doctor_is_found_and_changed(store: &dyn Store) {
     let room = stage.saved_room("Room 1").await;
     let manager = stage.saved_user("manager", Role::Manager).await;
     let user = changed(&stage.user("doctor", Role::Doctor), |user| {
-        user.is_active = false
+        user.is_active = false;
     });
     stage
         .write(async |work| work.users().insert(&user, &password("secret")).await)

@@ -158,23 +158,25 @@ pub async fn a_change_is_by_known_users(store: &dyn Store) {
     let confirmed = next(&stage, &visit, |visit| visit.status = Status::Confirmed);
     let fine = by_their_doctor(&visit, HistoryAction::Change);
     let nobody: UserId = stage.id();
-    let wrong: [(&dyn Fn(&mut AppointmentChange), Rule); 4] = [
-        (&|change| change.user_id = nobody, Rule::UserUnknown),
-        (
-            &|change| change.impersonator_id = Some(nobody),
-            Rule::UserUnknown,
-        ),
-        (
-            &|change| change.reason = Some(String::new()),
-            Rule::ValueRefused,
-        ),
-        (
-            &|change| change.reason = Some("x".repeat(501)),
-            Rule::ValueRefused,
-        ),
+    let with = |reason: String| AppointmentChange {
+        reason: Some(reason),
+        ..fine.clone()
+    };
+    let by_nobody = AppointmentChange {
+        user_id: nobody,
+        ..fine.clone()
+    };
+    let as_somebody_by_nobody = AppointmentChange {
+        impersonator_id: Some(nobody),
+        ..fine.clone()
+    };
+    let wrong = [
+        (by_nobody, Rule::UserUnknown),
+        (as_somebody_by_nobody, Rule::UserUnknown),
+        (with(String::new()), Rule::ValueRefused),
+        (with("x".repeat(501)), Rule::ValueRefused),
     ];
-    for (spoil, rule) in wrong {
-        let change = changed(&fine, spoil);
+    for (change, rule) in wrong {
         assert_violates(update(&stage, &confirmed, &change).await, rule);
         let refused = stage
             .write(async |work| work.appointments().book(&later, &change).await)
@@ -256,7 +258,7 @@ pub async fn changes_are_told_in_their_order(store: &dyn Store) {
 
     // Positions stay, and what comes later is behind.
     let again = next(&stage, &moved, |visit| {
-        visit.notes = Some("Late".to_owned())
+        visit.notes = Some("Late".to_owned());
     });
     let change = by_their_doctor(&again, HistoryAction::Change);
     update(&stage, &again, &change).await.must();
