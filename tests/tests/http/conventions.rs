@@ -468,7 +468,7 @@ async fn lists_refuse_wrong_limits_cursors_and_parameters() {
     let server = Server::start().await;
     let admin = server.admin();
     let mut world = World::new(&server, "lists", &server.user("doctor").await);
-    // A genuine cursor, but of a list with other keys than most: a time and an id.
+    // A genuine cursor, but of a list with other keys than most: a number and an id.
     world.resolve("{scheduled}").await;
     world.forget();
     world.resolve("{scheduled}").await;
@@ -516,6 +516,7 @@ async fn lists_refuse_wrong_limits_cursors_and_parameters() {
         let has_such_keys = [
             "/appointments",
             "/appointments/conflicts",
+            "/appointments/{scheduled}/history",
             "/clinic/closures",
             "/doctors/{doctor}/time_off",
         ];
