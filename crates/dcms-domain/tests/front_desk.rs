@@ -59,8 +59,8 @@ fn ages_rise_on_birthdays_and_on_1_march_for_who_was_born_on_29_february() {
                 ..PatientChanges::default()
             };
             let (patients, id) = (&clinic.services.patients, clinic.patient.patient_id);
-            let changed = patients.change(&clinic.admin, id, &Expected::Any, changes);
-            changed.await.unwrap();
+            let changing = patients.change(&clinic.admin, id, &Expected::Any, changes);
+            changing.await.unwrap();
             let shown = shown(&clinic, &visit).await;
             let found = (shown.age_on(day(on)), shown.has_birthday_on(day(on)));
             assert_eq!(found, (age, has_birthday), "{birthday} on {on}");

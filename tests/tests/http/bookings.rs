@@ -75,7 +75,7 @@ async fn conflicts(client: &Client) -> Vec<(String, Vec<String>)> {
     let answer = client.get(CONFLICTS).await;
     let conflict = |item: &Value| {
         let kinds = kinds(item).into_iter().map(str::to_owned).collect();
-        let id = item["appointment"]["appointment_id"].as_str().unwrap();
+        let id = item["appointment_id"].as_str().unwrap();
         (id.to_owned(), kinds)
     };
     items(&answer).iter().map(conflict).collect()

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use dcms_domain::appointments::{AppointmentEvent, HistoryAction, Position, Whereabouts};
-use dcms_domain::shared::TimeSlot;
+use dcms_domain::shared::{Clock as _, TimeSlot};
 use dcms_http::EdgeConfig;
 use dcms_server::connections::Transport;
+use dcms_system::SystemClock;
 use dcms_tests::{Client, Server, fresh_database};
 use futures_util::future::join_all;
 use reqwest::{Method, Response};
@@ -119,7 +120,7 @@ impl Stream {
 
 /// Half an hour on a day from tomorrow on, which is of that number.
 fn slot(day: i64, number: i64) -> [String; 2] {
-    let midnight = Utc::now().date_naive().and_hms_opt(0, 0, 0).unwrap();
+    let midnight = SystemClock.now().date_naive().and_hms_opt(0, 0, 0).unwrap();
     let start = midnight.and_utc() + TimeDelta::days(1 + day) + TimeDelta::minutes(30 * number);
     [start, start + TimeDelta::minutes(30)]
         .map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
@@ -400,7 +401,7 @@ async fn a_stream_does_not_hold_up_the_end_of_the_server() {
 }
 
 fn changes(from: Position, count: i64) -> Vec<AppointmentEvent> {
-    let now = Utc::now();
+    let now = SystemClock.now();
     let after = Whereabouts {
         doctor_id: Uuid::nil().into(),
         slot: TimeSlot::new(now, now + TimeDelta::minutes(30)).unwrap(),

@@ -1,5 +1,7 @@
 //! Requests that name themselves: what comes again has no second effect and the same answer.
 
+use std::slice;
+
 use dcms_tests::{Answer, Client, Server, rows};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -93,7 +95,7 @@ async fn a_booking_that_comes_again_is_answered_as_the_first_time() {
     assert_eq!(clinic.desk.get(location).await.body, first.answer.body);
 
     assert_replayed(&first, &send(&clinic.desk, "booking-1", BOOK, &body).await);
-    assert_eq!(visits(&clinic).await, [first.answer.body.clone()]);
+    assert_eq!(visits(&clinic).await, slice::from_ref(&first.answer.body));
     let noted = clinic
         .server
         .audit("action=create&entity=appointment")
@@ -165,7 +167,7 @@ async fn a_key_is_of_one_request_of_one_user() {
         reused.answer.assert_problem(422, "idempotency_key_reused");
         assert!(!is_replayed(&reused.answer));
     }
-    assert_eq!(visits(&clinic).await, [first.answer.body.clone()]);
+    assert_eq!(visits(&clinic).await, slice::from_ref(&first.answer.body));
     // Keys differ by case.
     let other = send(&clinic.desk, "BOOKING-1", BOOK, &later).await;
     assert_eq!(other.answer.status, 201, "{:?}", other.answer);

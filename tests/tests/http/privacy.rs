@@ -229,27 +229,14 @@ async fn an_export_holds_everything_about_one_patient_and_is_noted() {
             "{list}"
         );
     }
-    let visit = server.admin().get(&marked.visit).await.body;
-    assert!(
-        export.body["appointments"]
-            .as_array()
-            .unwrap()
-            .contains(&visit)
-    );
-    let invoice = server.admin().get(&marked.invoice).await.body;
-    assert!(
-        export.body["invoices"]
-            .as_array()
-            .unwrap()
-            .contains(&invoice)
-    );
-    let payment = server.admin().get(&marked.payment).await.body;
-    assert!(
-        export.body["payments"]
-            .as_array()
-            .unwrap()
-            .contains(&payment)
-    );
+    for (list, path) in [
+        ("appointments", &marked.visit),
+        ("invoices", &marked.invoice),
+        ("payments", &marked.payment),
+    ] {
+        let one = server.admin().get(path).await.body;
+        assert!(export.body[list].as_array().unwrap().contains(&one));
+    }
     for foreign in [
         "Other",
         "other",
