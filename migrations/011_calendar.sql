@@ -17,7 +17,8 @@ ALTER TABLE clinic_settings
     ADD COLUMN smallest_notice_minutes integer NOT NULL DEFAULT 0
         CONSTRAINT clinic_settings_smallest_notice_range
         CHECK (smallest_notice_minutes BETWEEN 0 AND 43200),
-    ADD COLUMN largest_notice_days integer NOT NULL DEFAULT 730
+    -- Two years, also those with a leap day.
+    ADD COLUMN largest_notice_days integer NOT NULL DEFAULT 731
         CONSTRAINT clinic_settings_largest_notice_range
         CHECK (largest_notice_days BETWEEN 1 AND 3650);
 

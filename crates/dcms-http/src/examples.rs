@@ -161,7 +161,7 @@ fn by_field_from_j() -> impl IntoIterator<Item = (&'static str, Value)> {
     [
         ("kind", json!("surgery")),
         ("label", json!("work")),
-        ("largest_notice_days", json!(730)),
+        ("largest_notice_days", json!(731)),
         ("last_name", json!("Lindqvist")),
         ("last_seen_at", json!("2026-03-02T10:00:00Z")),
         ("limit", json!(50)),

@@ -47,10 +47,15 @@ const PROBLEMS: &str = "x-problems";
 const MAX_BODY_BYTES: &str = "x-max-body-bytes";
 
 /// The schemas of resources that count their changes: an answer that is one has an `ETag`.
-const VERSIONED: [&str; 9] = [
+const VERSIONED: [&str; 14] = [
     "Appointment",
+    "ChangedHours",
+    "ChangedRoom",
+    "ChangedUser",
     "Clinic",
     "Contact",
+    "Doctor",
+    "Hours",
     "Invoice",
     "Patient",
     "Payment",

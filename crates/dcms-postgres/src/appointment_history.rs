@@ -205,7 +205,10 @@ async fn assign_some(session: &mut PgSession) -> Result<(), sqlx::Error> {
                 FROM (
                     SELECT appointment_id, version FROM appointment_history
                     WHERE position IS NULL
-                    ORDER BY changed_at, appointment_id, version LIMIT $1
+                    -- A visit's versions in their order, whatever the clocks of those who made them.
+                    ORDER BY max(changed_at) OVER (PARTITION BY appointment_id ORDER BY version),
+                        appointment_id, version
+                    LIMIT $1
                 ) AS waiting
             ) AS numbered
             WHERE appointment_history.appointment_id = numbered.appointment_id

@@ -83,7 +83,7 @@ impl PostgresStore {
         })
     }
 
-    /// A store over the same database for what is done beside the requests, with two connections
+    /// A store over the same database for what is done beside the requests, with a few connections
     /// of its own. It is to be closed by itself.
     #[must_use]
     pub fn for_background_work(&self) -> Self {

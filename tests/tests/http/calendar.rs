@@ -615,7 +615,7 @@ async fn booking_rules_are_settings() {
             clinic["largest_notice_days"],
         ])
     };
-    assert_eq!(rules(&clinic), json!([5, 0, 730]));
+    assert_eq!(rules(&clinic), json!([5, 0, 731]));
     let wanted = json!({
         "slot_grid_minutes": 20, "smallest_notice_minutes": 43_200, "largest_notice_days": 3_650,
     });

@@ -458,7 +458,7 @@ impl Appointment {
     #[must_use]
     pub fn claims_more_than(&self, before: &Self) -> bool {
         let claim = |visit: &Self| {
-            let room = (visit.room_id, visit.room_free_at);
+            let room = visit.room_id.map(|room_id| (room_id, visit.room_free_at));
             (visit.patient_id, visit.doctor_id, room, visit.slot)
         };
         self.status.occupies_slot()

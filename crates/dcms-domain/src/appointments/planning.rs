@@ -157,7 +157,11 @@ pub(super) fn check_notice(
     // Without a smallest notice, whoever is here already is entered afterwards.
     let is_too_soon = minutes > 0 && starts_at < *starts.start();
     if is_sane_instant(starts_at) && (is_too_soon || starts_at > *starts.end()) {
-        let detail = format!("must lie at least {minutes} minutes and at most {days} days ahead");
+        let detail = if minutes > 0 {
+            format!("must lie at least {minutes} minutes and at most {days} days ahead")
+        } else {
+            format!("must lie at most {days} days ahead")
+        };
         faults.add("/starts_at", FaultCode::OutOfRange, detail);
     }
 }

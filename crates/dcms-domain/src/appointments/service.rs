@@ -332,8 +332,10 @@ impl AppointmentService {
             }
             let reason = transition.reason(&next, &mut faults);
             if let Transition::Reschedule { starts_at, .. } = transition {
-                let settings = work.clinic().settings().await?;
-                check_notice(*starts_at, &settings, now, &mut faults);
+                if *starts_at != current.slot.starts_at() {
+                    let settings = work.clinic().settings().await?;
+                    check_notice(*starts_at, &settings, now, &mut faults);
+                }
                 resettle(&mut *work, &current, &mut next, faults).await?;
             } else {
                 if next.claims_more_than(&current) {

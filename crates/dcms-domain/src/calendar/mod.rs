@@ -6,8 +6,8 @@ mod commands;
 mod model;
 mod open_times;
 mod repository;
-mod search;
 mod service;
+mod slot_search;
 mod stretches;
 mod wall_clock;
 
@@ -15,6 +15,6 @@ pub use availability::*;
 pub use commands::*;
 pub use model::*;
 pub use repository::*;
-pub use search::*;
 pub use service::*;
+pub use slot_search::*;
 pub use stretches::Stretch;

@@ -240,35 +240,34 @@ impl CalendarService {
         command: CreateTimeOff,
     ) -> Result<Changed<TimeOff>, CommonError> {
         actor.require(Permission::ChangeClinic)?;
-        let command = &command;
+        let mut faults = Faults::new();
+        let span = command.span.check(&mut faults);
+        let reason = command
+            .reason
+            .as_ref()
+            .map(|reason| reason_text(reason, &mut faults));
+        let Some(span) = span.filter(|_| faults.is_empty()) else {
+            return Err(faults.into());
+        };
+        let time_off = &TimeOff {
+            time_off_id: self.ports.ids.next_id().into(),
+            doctor_id: command.doctor_id,
+            span,
+            reason,
+            created_at: self.ports.clock.now(),
+        };
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
             work.calendar().hold_plans().await?;
-            require_doctor(&mut *work, command.doctor_id).await?;
-            let mut faults = Faults::new();
-            let span = command.span.check(&mut faults);
-            let reason = command
-                .reason
-                .as_ref()
-                .map(|reason| reason_text(reason, &mut faults));
-            let Some(span) = span.filter(|_| faults.is_empty()) else {
-                return Err(faults.into());
-            };
-            let time_off = TimeOff {
-                time_off_id: self.ports.ids.next_id().into(),
-                doctor_id: command.doctor_id,
-                span,
-                reason,
-                created_at: self.ports.clock.now(),
-            };
-            work.calendar().insert_time_off(&time_off).await?;
-            let entry = self.ports.audit_created(actor, &time_off);
+            require_doctor(&mut *work, time_off.doctor_id).await?;
+            work.calendar().insert_time_off(time_off).await?;
+            let entry = self.ports.audit_created(actor, time_off);
             let absence = Absence {
                 doctor_id: Some(time_off.doctor_id),
                 span: time_off.span,
                 now: time_off.created_at,
             };
-            let changed = absence.conflicts(time_off, &mut *work).await?;
+            let changed = absence.conflicts(time_off.clone(), &mut *work).await?;
             work.commit(&entry).await?;
             self.ports.note_conflicts(actor, &changed);
             Ok(changed)

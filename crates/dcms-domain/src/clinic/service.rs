@@ -49,6 +49,10 @@ impl ClinicService {
         let changes = &changes;
         retry_conflicts(&*self.ports.store, || async move {
             let mut work = self.ports.store.begin().await?;
+            if changes.time_zone != Change::Keep {
+                // Every plan moves with it.
+                work.calendar().hold_plans().await?;
+            }
             let settings = in_version(Some(work.clinic().settings().await?), expected)?;
             let before = settings.clone();
             let settings = settings.changed(changes.clone(), self.ports.clock.now())?;

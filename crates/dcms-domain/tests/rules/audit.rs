@@ -837,7 +837,7 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
 fn whoever_does_not_come_leaves_one_entry() {
     block_on(async {
         let mut stage = Stage::open().await;
-        let (patient, doctor) = (stage.patient_id, stage.doctor.user_id);
+        let patient = stage.patient_id;
         let reason = "Ill".to_owned();
         for (transition, expected) in [
             (

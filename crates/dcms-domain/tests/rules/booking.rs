@@ -372,8 +372,8 @@ fn notice_has_bounds() {
         let clinic = Clinic::open().await;
         let day = 24 * 60;
         book(&clinic, clinic.visit_in(-30)).await.unwrap();
-        let last = book(&clinic, clinic.visit_in(730 * day)).await.unwrap();
-        let refused = book(&clinic, clinic.visit_in(730 * day + 1)).await;
+        let last = book(&clinic, clinic.visit_in(731 * day)).await.unwrap();
+        let refused = book(&clinic, clinic.visit_in(731 * day + 1)).await;
         assert_eq!(faults(refused), ["/starts_at out_of_range"]);
         change_settings(
             &clinic,

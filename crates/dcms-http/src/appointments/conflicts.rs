@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use dcms_domain::appointments as model;
 use dcms_domain::calendar::Obstacle as ObstacleModel;
 use serde::Serialize;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -35,22 +35,22 @@ impl ToSchema for AppointmentConflict {
     }
 }
 
-/// The schema of an object with one member more.
+/// The schema of an object of an answer with one member more.
 pub(super) fn extended(
     object: RefOr<Schema>,
     name: &str,
     member: RefOr<Schema>,
     always_there: bool,
 ) -> RefOr<Schema> {
-    let RefOr::T(Schema::Object(object)) = object else {
+    let RefOr::T(Schema::Object(mut object)) = object else {
         return object;
     };
-    let object = ObjectBuilder::from(object).property(name, member);
-    let object = if always_there {
-        object.required(name)
-    } else {
-        object
-    };
+    if !always_there && object.additional_properties.is_none() {
+        object.required = object.properties.keys().cloned().collect();
+        // It says itself what is always there.
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
+    }
+    object.properties.insert(name.to_owned(), member);
     object.into()
 }
 

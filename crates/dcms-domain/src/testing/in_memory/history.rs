@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page};
@@ -52,7 +54,18 @@ impl State {
         let mut last = self.last_position();
         let waiting = self.history.values_mut();
         let mut waiting: Vec<_> = waiting.filter(|(_, position)| position.is_none()).collect();
-        waiting.sort_by_key(|(version, _)| (version.changed_at, HistoryKey::from(version)));
+        waiting.sort_by_key(|(version, _)| HistoryKey::from(version));
+        let mut latest = HashMap::new();
+        let mut waiting: Vec<_> = (waiting.into_iter())
+            .map(|(version, position)| {
+                let latest = latest
+                    .entry(version.appointment_id)
+                    .or_insert(version.changed_at);
+                *latest = version.changed_at.max(*latest);
+                ((*latest, HistoryKey::from(&*version)), position)
+            })
+            .collect();
+        waiting.sort_by_key(|(place, _)| *place);
         for (_, position) in waiting {
             last = Position::new(last.get() + 1);
             *position = Some(last);

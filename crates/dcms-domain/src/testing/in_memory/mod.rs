@@ -134,7 +134,7 @@ impl Default for State {
                 default_slot_minutes: 30,
                 slot_grid_minutes: 5,
                 smallest_notice_minutes: 0,
-                largest_notice_days: 730,
+                largest_notice_days: 731,
                 version: Version::FIRST,
                 updated_at: Utc
                     .with_ymd_and_hms(2026, 1, 1, 0, 0, 0)
