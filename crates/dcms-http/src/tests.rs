@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use chrono::NaiveDate;
 use dcms_domain::access::Origin;
-use dcms_domain::appointments::{Position, Transition};
+use dcms_domain::appointments::{Appointment, Position, Transition};
 use dcms_domain::calendar::{CreateClosure, CreateTimeOff, SpanRequest};
 use dcms_domain::identity::{LogIn, Secret};
 use dcms_domain::patients::{ContactType, CreateContact};
@@ -593,6 +593,36 @@ fn operations_of(document: &Value) -> Vec<Operation<'_>> {
         .collect()
 }
 
+/// A closure and time off: on the day of the visit when it is to be in conflict.
+async fn absences_for(operation_id: &str, clinic: &Clinic, visit: &Appointment) -> [String; 2] {
+    let starts_on = match operation_id {
+        "accept_conflict" => visit.slot.starts_at().date_naive(),
+        _ => NaiveDate::from_ymd_opt(2190, 1, 1).unwrap(),
+    };
+    let span = SpanRequest {
+        starts_on,
+        starts_at_time: None,
+        ends_on: None,
+        ends_at_time: None,
+    };
+    let closure = CreateClosure {
+        span: span.clone(),
+        reason: "Training".to_owned(),
+    };
+    let time_off = CreateTimeOff {
+        doctor_id: visit.doctor_id,
+        span,
+        reason: None,
+    };
+    let calendar = &clinic.services.calendar;
+    let closure = calendar.close(&clinic.admin, closure).await.unwrap();
+    let time_off = calendar.grant_time_off(&clinic.admin, time_off).await;
+    [
+        closure.thing.closure_id.to_string(),
+        time_off.unwrap().thing.time_off_id.to_string(),
+    ]
+}
+
 /// A clinic in which the operation's examples can be accepted, and the ids they then need.
 async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String, String)>) {
     let clinic = Clinic::open().await;
@@ -612,28 +642,7 @@ async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String
             .await;
         taken.unwrap();
     }
-    let closed_on = match operation_id {
-        "accept_conflict" => visit.slot.starts_at().date_naive(),
-        _ => NaiveDate::from_ymd_opt(2190, 1, 1).unwrap(),
-    };
-    let span = SpanRequest {
-        starts_on: closed_on,
-        starts_at_time: None,
-        ends_on: None,
-        ends_at_time: None,
-    };
-    let closure = CreateClosure {
-        span: span.clone(),
-        reason: "Training".to_owned(),
-    };
-    let closure = services.calendar.close(admin, closure).await.unwrap();
-    let time_off = CreateTimeOff {
-        doctor_id: visit.doctor_id,
-        span,
-        reason: None,
-    };
-    let time_off = services.calendar.grant_time_off(admin, time_off);
-    let time_off = time_off.await.unwrap();
+    let [closure_id, time_off_id] = absences_for(operation_id, &clinic, &visit).await;
     let invoice = match operation_id {
         "record_payment" | "record_refund" | "void_invoice" => clinic.issued(&[8800]).await,
         _ => clinic.drafted(&[8800]).await,
@@ -691,8 +700,8 @@ async fn stage_for(operation_id: &str, examples: &Value) -> (Server, Vec<(String
 
     let ids = [
         ("appointment_id", visit.appointment_id.to_string()),
-        ("closure_id", closure.thing.closure_id.to_string()),
-        ("time_off_id", time_off.thing.time_off_id.to_string()),
+        ("closure_id", closure_id),
+        ("time_off_id", time_off_id),
         ("contact_id", contact_id.to_string()),
         ("doctor_id", clinic.doctor.user_id.to_string()),
         ("invoice_id", invoice.invoice_id.to_string()),
