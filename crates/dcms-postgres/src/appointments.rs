@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use dcms_domain::appointments::{
@@ -564,14 +564,12 @@ impl AppointmentRepository for PgSession {
             .into_iter()
             .map(Appointment::try_from)
             .collect::<Result<_, _>>()?;
-        let available = self.available_for(&appointments).await?;
-        let coming = |appointment: Appointment| {
-            let room_id = appointment.room_id.map(Uuid::from);
-            ComingVisit {
-                has_doctor: available.contains(&appointment.doctor_id.into()),
-                has_room: room_id.is_none_or(|room_id| available.contains(&room_id)),
-                appointment,
-            }
+        let not_available = self.not_available(&appointments).await?;
+        let version = |id: Uuid| not_available.get(&id).copied();
+        let coming = |appointment: Appointment| ComingVisit {
+            doctor_not_available: version(appointment.doctor_id.into()),
+            room_not_available: appointment.room_id.map(Uuid::from).and_then(version),
+            appointment,
         };
         let visits = appointments.into_iter().map(coming).collect();
         Ok(Page::from_rows(visits, &page, |visit: &ComingVisit| {
@@ -581,29 +579,32 @@ impl AppointmentRepository for PgSession {
 }
 
 impl PgSession {
-    /// The doctors and the rooms of the appointments that can be booked.
-    async fn available_for(
+    /// The doctors and the rooms of the appointments that can not be booked, with their versions.
+    async fn not_available(
         &mut self,
         appointments: &[Appointment],
-    ) -> Result<HashSet<Uuid>, StoreError> {
+    ) -> Result<HashMap<Uuid, Version>, StoreError> {
         let visits = appointments.iter();
         let doctors: Vec<Uuid> = visits.clone().map(|visit| visit.doctor_id.into()).collect();
         let rooms: Vec<Uuid> = visits
             .filter_map(|visit| visit.room_id)
             .map(Uuid::from)
             .collect();
-        let available = sqlx::query_scalar!(
-            "SELECT user_id AS \"id!\" FROM users
-            WHERE user_id = ANY ($1) AND is_active AND 'doctor' = ANY (roles)
+        let rows = sqlx::query!(
+            "SELECT user_id AS \"id!\", version AS \"version!\" FROM users
+            WHERE user_id = ANY ($1) AND NOT (is_active AND 'doctor' = ANY (roles))
             UNION ALL
-            SELECT room_id FROM rooms WHERE room_id = ANY ($2) AND is_active",
+            SELECT room_id, version FROM rooms WHERE room_id = ANY ($2) AND NOT is_active",
             &doctors,
             &rooms,
         )
         .fetch_all(self.connection())
         .await
         .map_err(store_error)?;
-        Ok(available.into_iter().collect())
+        let versions = rows.into_iter();
+        Ok(versions
+            .map(|row| (row.id, Version::new(row.version)))
+            .collect())
     }
 
     /// What stood in the way of a booking. When nothing does any more, the booking can be tried

@@ -196,13 +196,20 @@ async fn overbooking_lifts_hours_closures_and_time_off_but_never_an_overlap() {
         .create(&time_off, &span("14:00", "15:00"), "time_off_id")
         .await;
     let free = book(&clinic.desk, &half_hour(&clinic, coming(16))).await;
+    let hours = |kind, hour| {
+        let starts_at = coming(hour);
+        let ends_at = text(starts_at + TimeDelta::minutes(30));
+        json!({"kind": kind, "id": null, "starts_at": text(starts_at), "ends_at": ends_at})
+    };
+    let absence =
+        |kind, id: &str| json!({"kind": kind, "id": id, "starts_at": null, "ends_at": null});
     for (hour, expected) in [
-        (8, json!([{"kind": "doctor_hours", "id": null}])),
-        (11, json!([{"kind": "closure", "id": closure}])),
-        (14, json!([{"kind": "time_off", "id": time_off}])),
+        (8, json!([hours("doctor_hours", 8)])),
+        (11, json!([absence("closure", &closure)])),
+        (14, json!([absence("time_off", &time_off)])),
         (
             18,
-            json!([{"kind": "clinic_hours", "id": null}, {"kind": "doctor_hours", "id": null}]),
+            json!([hours("clinic_hours", 18), hours("doctor_hours", 18)]),
         ),
     ] {
         let body = half_hour(&clinic, coming(hour));

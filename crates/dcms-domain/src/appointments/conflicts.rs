@@ -2,7 +2,7 @@
 
 use super::{Appointment, AppointmentKey};
 use crate::calendar::{Obstacle, Timetable};
-use crate::shared::{Instant, Page, PageLimit, PageRequest, RoomId, TimeWindow, UserId};
+use crate::shared::{Instant, Page, PageLimit, PageRequest, RoomId, TimeWindow, UserId, Version};
 use crate::store::{Repositories, StoreError};
 
 /// How many visits are looked at for one page of conflicts, in pages of a store: enough for months
@@ -25,23 +25,21 @@ pub struct ConflictScope {
 pub struct ComingVisit {
     /// The visit: scheduled or confirmed.
     pub appointment: Appointment,
-    /// Whether its doctor is active and still has the role.
-    pub has_doctor: bool,
-    /// Whether its room is active, if it has one.
-    pub has_room: bool,
+    /// The version of its doctor, if disabled or no doctor any more.
+    pub doctor_not_available: Option<Version>,
+    /// The version of its room, if it has one that is inactive.
+    pub room_not_available: Option<Version>,
 }
 
 impl ComingVisit {
-    /// What stands in its way, accepted or not.
-    pub(super) fn obstacles(&self, timetable: &Timetable) -> Vec<Obstacle> {
+    /// What stands in its way and nobody accepted.
+    fn unaccepted(&self, timetable: &Timetable) -> Vec<Obstacle> {
         let visit = &self.appointment;
         let mut obstacles = timetable.obstacles(visit.doctor_id, visit.slot);
-        if !self.has_doctor {
-            obstacles.push(Obstacle::DoctorNotAvailable);
-        }
-        if !self.has_room {
-            obstacles.push(Obstacle::RoomNotAvailable);
-        }
+        obstacles.extend(self.doctor_not_available.map(Obstacle::DoctorNotAvailable));
+        obstacles.extend(self.room_not_available.map(Obstacle::RoomNotAvailable));
+        let accepted = &visit.accepted_obstacles;
+        obstacles.retain(|obstacle| !accepted.iter().any(|one| one.covers(*obstacle)));
         obstacles
     }
 }
@@ -60,12 +58,6 @@ impl Appointment {
     #[must_use]
     pub fn may_conflict(&self, now: Instant) -> bool {
         self.status.is_booked() && self.slot.ends_at() > now
-    }
-
-    /// Those of the obstacles that nobody accepted.
-    pub(super) fn unaccepted(&self, mut obstacles: Vec<Obstacle>) -> Vec<Obstacle> {
-        obstacles.retain(|obstacle| !self.accepted_obstacles.contains(obstacle));
-        obstacles
     }
 }
 
@@ -125,8 +117,7 @@ async fn in_conflict(
         .timetable(&doctors, &(first..last))
         .await?;
     let conflict = |visit: ComingVisit| {
-        let obstacles = visit.obstacles(&timetable);
-        let obstacles = visit.appointment.unaccepted(obstacles);
+        let obstacles = visit.unaccepted(&timetable);
         (!obstacles.is_empty()).then_some(AppointmentConflict {
             appointment: visit.appointment,
             obstacles,

@@ -8,16 +8,16 @@ use super::planning::{
 use super::{
     Appointment, AppointmentChange, AppointmentChanges, AppointmentConflict, AppointmentError,
     AppointmentEvent, AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion,
-    BookAppointment, ComingVisit, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf,
-    Parties, Position, ServiceRequest, Standing, Status, Transition, Watch, WatchQuery, conflicts,
+    BookAppointment, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf, Parties,
+    Position, ServiceRequest, Status, Transition, Watch, WatchQuery, conflicts,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
 use crate::calendar::{Obstacle, Timetable};
 use crate::clinic::resolve_window;
 use crate::shared::{
-    AppointmentId, Change, CommonError, Expected, Faults, Page, PageRequest, Ports, ServiceId,
-    Version, WindowRequest, in_version, single_line_text,
+    AppointmentId, Change, CommonError, Expected, Faults, Instant, Page, PageLimit, PageRequest,
+    Ports, ServiceId, Version, WindowRequest, in_version, single_line_text,
 };
 use crate::store::{Repositories, StoreError, retry_conflicts};
 
@@ -412,8 +412,8 @@ impl AppointmentService {
             let reason = single_line_text(reason, 500, "/reason", &mut faults);
             faults.into_result()?;
             let now = self.ports.clock.now();
-            let obstacles = obstacles_now(&mut *work, &current).await?;
-            if !current.may_conflict(now) || current.unaccepted(obstacles.clone()).is_empty() {
+            let obstacles = in_the_way(&mut *work, &current, now).await?;
+            if obstacles.is_empty() {
                 return Err(AppointmentError::InvalidTransition {
                     from: current.status,
                     allowed: current.allowed_actions(now),
@@ -421,7 +421,7 @@ impl AppointmentService {
             }
             let next = Appointment {
                 overbook_reason: Some(reason),
-                accepted_obstacles: obstacles,
+                accepted_obstacles: [&*current.accepted_obstacles, &*obstacles].concat(),
                 version: current.version.next(),
                 updated_at: now,
                 ..current.clone()
@@ -438,19 +438,28 @@ impl AppointmentService {
     }
 }
 
-/// Everything that stands in the way of a visit now.
-async fn obstacles_now(
+/// What stands in the way of a visit now and nobody accepted, while nobody changes plans; nothing
+/// when it is not to come.
+async fn in_the_way(
     work: &mut dyn Repositories,
     visit: &Appointment,
+    now: Instant,
 ) -> Result<Vec<Obstacle>, StoreError> {
-    let standing = work.appointments().standing(parties_of(visit)).await?;
-    let timetable = timetable_of(work, visit).await?;
-    let visit = ComingVisit {
-        appointment: visit.clone(),
-        has_doctor: standing.doctor == Standing::Available,
-        has_room: standing.room == Standing::Available,
+    work.appointments().standing(parties_of(visit)).await?;
+    let scope = ConflictScope {
+        doctor_id: Some(visit.doctor_id),
+        window: visit.slot.into(),
+        ..ConflictScope::default()
     };
-    Ok(visit.obstacles(&timetable))
+    let page = PageRequest {
+        limit: PageLimit::LARGEST,
+        after: None,
+    };
+    let found = conflicts(work, &scope, now, page).await?.items;
+    let same =
+        |found: &AppointmentConflict| found.appointment.appointment_id == visit.appointment_id;
+    let conflict = found.into_iter().find(same);
+    Ok(conflict.map_or_else(Vec::new, |conflict| conflict.obstacles))
 }
 
 async fn timetable_of(
@@ -511,7 +520,7 @@ async fn replan(
     }
     if moves_room {
         next.accepted_obstacles
-            .retain(|obstacle| *obstacle != Obstacle::RoomNotAvailable);
+            .retain(|obstacle| !matches!(obstacle, Obstacle::RoomNotAvailable(_)));
     }
     if next.room_id.is_some() {
         let standing = work.appointments().standing(parties_of(next)).await?;

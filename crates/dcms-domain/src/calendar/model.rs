@@ -1,11 +1,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use chrono::{NaiveDate, NaiveDateTime, Weekday};
+use chrono::{NaiveDate, NaiveDateTime, SecondsFormat, Weekday};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use crate::shared::{ClosureId, Instant, TimeOffId, UserId, Version};
+use crate::shared::{ClosureId, Instant, TimeOffId, TimeSlot, UserId, Version};
 
 /// Minutes of a day.
 pub const MINUTES_PER_DAY: u16 = 24 * 60;
@@ -135,78 +135,88 @@ pub struct Timetable {
 }
 
 /// What stands in the way of a visit, besides other visits.
+///
+/// It says so much that what was accepted of a visit can be told from what came later: other
+/// minutes of it, another closure, a doctor or a room that was changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
-    /// The clinic is not open all the while.
-    ClinicHours,
-    /// The doctor does not work all the while.
-    DoctorHours,
+    /// The clinic is not open for this part of the visit.
+    ClinicHours(TimeSlot),
+    /// The doctor does not work for this part of the visit.
+    DoctorHours(TimeSlot),
     /// The clinic is closed for some of it.
     Closure(ClosureId),
     /// The doctor is not there for some of it.
     TimeOff(TimeOffId),
-    /// The doctor is disabled, or no doctor any more.
-    DoctorNotAvailable,
-    /// The room is inactive.
-    RoomNotAvailable,
+    /// The doctor, in this version, is disabled, or no doctor any more.
+    DoctorNotAvailable(Version),
+    /// The room, in this version, is inactive.
+    RoomNotAvailable(Version),
 }
 
 impl Obstacle {
-    /// The name of its kind, for clients and stores.
+    /// Whether who accepted this accepted the other too.
     #[must_use]
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::ClinicHours => "clinic_hours",
-            Self::DoctorHours => "doctor_hours",
-            Self::Closure(_) => "closure",
-            Self::TimeOff(_) => "time_off",
-            Self::DoctorNotAvailable => "doctor_not_available",
-            Self::RoomNotAvailable => "room_not_available",
+    pub fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::ClinicHours(accepted), Self::ClinicHours(part))
+            | (Self::DoctorHours(accepted), Self::DoctorHours(part)) => accepted.contains(part),
+            _ => self == other,
         }
     }
 
-    /// Which closure or time off it is.
-    #[must_use]
-    pub fn id(self) -> Option<Uuid> {
+    const fn kind(self) -> &'static str {
         match self {
-            Self::Closure(closure_id) => Some(closure_id.into()),
-            Self::TimeOff(time_off_id) => Some(time_off_id.into()),
-            Self::ClinicHours
-            | Self::DoctorHours
-            | Self::DoctorNotAvailable
-            | Self::RoomNotAvailable => None,
+            Self::ClinicHours(_) => "clinic_hours",
+            Self::DoctorHours(_) => "doctor_hours",
+            Self::Closure(_) => "closure",
+            Self::TimeOff(_) => "time_off",
+            Self::DoctorNotAvailable(_) => "doctor_not_available",
+            Self::RoomNotAvailable(_) => "room_not_available",
         }
     }
 
     /// The obstacle that is written so.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let (kind, id) = match name.split_once(':') {
-            Some((kind, id)) => (kind, Some(id.parse::<Uuid>().ok()?)),
-            None => (name, None),
-        };
-        match (kind, id) {
-            ("closure", Some(id)) => Some(Self::Closure(id.into())),
-            ("time_off", Some(id)) => Some(Self::TimeOff(id.into())),
-            (_, Some(_)) => None,
-            (kind, None) => [
-                Self::ClinicHours,
-                Self::DoctorHours,
-                Self::DoctorNotAvailable,
-                Self::RoomNotAvailable,
-            ]
-            .into_iter()
-            .find(|obstacle| obstacle.kind() == kind),
+        let (kind, which) = name.split_once(':')?;
+        match kind {
+            "clinic_hours" => part(which).map(Self::ClinicHours),
+            "doctor_hours" => part(which).map(Self::DoctorHours),
+            "closure" => Some(Self::Closure(which.parse::<Uuid>().ok()?.into())),
+            "time_off" => Some(Self::TimeOff(which.parse::<Uuid>().ok()?.into())),
+            "doctor_not_available" => version(which).map(Self::DoctorNotAvailable),
+            "room_not_available" => version(which).map(Self::RoomNotAvailable),
+            _ => None,
         }
     }
 }
 
-/// How it is stored: its kind, and a colon and the id where it has one.
+fn part(name: &str) -> Option<TimeSlot> {
+    let (starts_at, ends_at) = name.split_once('/')?;
+    TimeSlot::new(starts_at.parse().ok()?, ends_at.parse().ok()?).ok()
+}
+
+fn version(name: &str) -> Option<Version> {
+    name.parse().ok().map(Version::new)
+}
+
+/// How it is stored: its kind, a colon, and which: an id, a version, or an ISO 8601 interval.
 impl fmt::Display for Obstacle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.id() {
-            Some(id) => write!(formatter, "{}:{id}", self.kind()),
-            None => formatter.write_str(self.kind()),
+        write!(formatter, "{}:", self.kind())?;
+        match self {
+            Self::ClinicHours(part) | Self::DoctorHours(part) => {
+                let instant =
+                    |instant: Instant| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+                let (starts_at, ends_at) = (instant(part.starts_at()), instant(part.ends_at()));
+                write!(formatter, "{starts_at}/{ends_at}")
+            }
+            Self::Closure(closure_id) => write!(formatter, "{closure_id}"),
+            Self::TimeOff(time_off_id) => write!(formatter, "{time_off_id}"),
+            Self::DoctorNotAvailable(version) | Self::RoomNotAvailable(version) => {
+                write!(formatter, "{}", version.get())
+            }
         }
     }
 }

@@ -31,14 +31,12 @@ impl Timetable {
         let slot = slot.starts_at()..slot.ends_at();
         let times = OpenTimes::new(self, &slot);
         let slot = [slot];
-        let mut obstacles = Vec::new();
-        if !difference(&slot, &times.clinic).is_empty() {
-            obstacles.push(Obstacle::ClinicHours);
-        }
+        let closed = difference(&slot, &times.clinic);
         let away = difference(&slot, &times.doctors_hours(doctor_id));
-        if !difference(&away, &times.left_to_the_clinic(doctor_id)).is_empty() {
-            obstacles.push(Obstacle::DoctorHours);
-        }
+        let away = difference(&away, &times.left_to_the_clinic(doctor_id));
+        let parts = |stretches: Vec<Stretch>| stretches.into_iter().filter_map(part_of_visit);
+        let mut obstacles: Vec<Obstacle> = parts(closed).map(Obstacle::ClinicHours).collect();
+        obstacles.extend(parts(away).map(Obstacle::DoctorHours));
         let closures = self
             .closures
             .iter()
@@ -106,6 +104,11 @@ impl<'timetable> OpenTimes<'timetable> {
             .moments_of_hours(|day| hours_on(plans, day).map(|_| &[] as &[_]));
         difference(&days_without_hours, &self.clinic)
     }
+}
+
+/// Part of a slot is one itself, unless it is empty.
+fn part_of_visit(stretch: Stretch) -> Option<TimeSlot> {
+    TimeSlot::new(stretch.start, stretch.end).ok()
 }
 
 /// The hours that open on the day, if any are set.

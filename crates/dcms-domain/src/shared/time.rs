@@ -76,6 +76,12 @@ impl TimeSlot {
         self.ends_at
     }
 
+    /// Whether each moment of the other belongs to this one.
+    #[must_use]
+    pub fn contains(&self, other: Self) -> bool {
+        self.starts_at <= other.starts_at && other.ends_at <= self.ends_at
+    }
+
     /// How long it takes.
     #[must_use]
     pub fn length(&self) -> TimeDelta {
@@ -105,6 +111,15 @@ impl TimeWindow {
         let from = self.from.unwrap_or(Instant::MIN_UTC).max(slot.starts_at());
         let to = self.to.unwrap_or(Instant::MAX_UTC).min(slot.ends_at());
         from < to
+    }
+}
+
+impl From<TimeSlot> for TimeWindow {
+    fn from(slot: TimeSlot) -> Self {
+        Self {
+            from: Some(slot.starts_at),
+            to: Some(slot.ends_at),
+        }
     }
 }
 

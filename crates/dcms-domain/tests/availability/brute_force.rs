@@ -46,6 +46,10 @@ impl Minute {
         }
     }
 
+    fn slot(&self) -> TimeSlot {
+        TimeSlot::new(self.begins, self.begins + MINUTE).unwrap()
+    }
+
     fn is_in(&self, span: WallSpan) -> bool {
         span.from <= self.shown && self.shown < span.until
     }
@@ -89,7 +93,7 @@ fn in_the_way(
     minute: &Minute,
 ) -> impl Iterator<Item = Obstacle> {
     let is_open = clinic_is_open(timetable, minute);
-    let clinic_hours = (!is_open).then_some(Obstacle::ClinicHours);
+    let clinic_hours = (!is_open).then_some(Obstacle::ClinicHours(minute.slot()));
     let doctor_hours = std::iter::once_with(move || {
         let own = timetable
             .doctors
@@ -97,7 +101,7 @@ fn in_the_way(
             .map_or(&[][..], Vec::as_slice);
         let is_clinics_doing = !is_open && hours_of(own, minute.shown.date()).is_none();
         let is_away = !doctor_works(timetable, own, minute) && !is_clinics_doing;
-        is_away.then_some(Obstacle::DoctorHours)
+        is_away.then_some(Obstacle::DoctorHours(minute.slot()))
     });
     let closures = (timetable.closures.iter())
         .filter(|closure| minute.is_in(closure.span))
@@ -116,12 +120,35 @@ pub(crate) fn obstacles(timetable: &Timetable, doctor_id: UserId, slot: TimeSlot
     let mut found = Vec::new();
     for minute in minutes(timetable, slot.starts_at(), slot.ends_at()) {
         for obstacle in in_the_way(timetable, doctor_id, &minute) {
-            if !found.contains(&obstacle) {
-                found.push(obstacle);
+            match found
+                .iter_mut()
+                .find_map(|earlier| joined(earlier, obstacle))
+            {
+                Some((earlier, longer)) => *earlier = longer,
+                None => found.push(obstacle),
             }
         }
     }
     found
+}
+
+/// The obstacle with the minute that follows it, or as it is when it says nothing of minutes.
+fn joined(earlier: &mut Obstacle, next: Obstacle) -> Option<(&mut Obstacle, Obstacle)> {
+    let both = |one: TimeSlot, other: TimeSlot| {
+        let is_next = one.ends_at() == other.starts_at();
+        is_next.then(|| TimeSlot::new(one.starts_at(), other.ends_at()).unwrap())
+    };
+    let longer = match (*earlier, next) {
+        (Obstacle::ClinicHours(one), Obstacle::ClinicHours(other)) => {
+            Obstacle::ClinicHours(both(one, other)?)
+        }
+        (Obstacle::DoctorHours(one), Obstacle::DoctorHours(other)) => {
+            Obstacle::DoctorHours(both(one, other)?)
+        }
+        (one, other) if one == other => one,
+        _ => return None,
+    };
+    Some((earlier, longer))
 }
 
 /// The whole minutes that begin between two instants.

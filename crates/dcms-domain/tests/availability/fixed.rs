@@ -292,35 +292,47 @@ fn all_that_is_in_the_way_is_named() {
     timetable.doctors.insert(id(2), vec![daily(&[(600, 1080)])]);
     let closure = Obstacle::Closure(id(7));
     let time_off = Obstacle::TimeOff(id(8));
+    let moment = |time: &str| at(&format!("2026-03-09T{time}:00Z"));
+    let slot = |from, to| TimeSlot::new(moment(from), moment(to)).unwrap();
+    let closed = |from, to| Obstacle::ClinicHours(slot(from, to));
+    let away = |from, to| Obstacle::DoctorHours(slot(from, to));
     for (doctor_id, from, to, expected) in [
         (1, "09:00", "12:00", vec![]),
         (1, "13:00", "16:00", vec![]),
         (1, "11:30", "12:01", vec![closure]),
         (1, "12:59", "13:30", vec![closure]),
         (1, "15:30", "16:01", vec![time_off]),
-        (1, "08:59", "09:30", vec![Obstacle::ClinicHours]),
-        (1, "07:00", "08:00", vec![Obstacle::ClinicHours]),
-        (1, "16:30", "17:01", vec![Obstacle::ClinicHours, time_off]),
+        (1, "08:59", "09:30", vec![closed("08:59", "09:00")]),
+        (1, "07:00", "08:00", vec![closed("07:00", "08:00")]),
+        (
+            1,
+            "16:30",
+            "17:01",
+            vec![closed("17:00", "17:01"), time_off],
+        ),
         (
             1,
             "08:00",
             "20:00",
-            vec![Obstacle::ClinicHours, closure, time_off],
+            vec![
+                closed("08:00", "09:00"),
+                closed("17:00", "20:00"),
+                closure,
+                time_off,
+            ],
         ),
         (2, "16:00", "17:00", vec![]),
-        (2, "09:59", "10:30", vec![Obstacle::DoctorHours]),
-        (2, "17:00", "18:00", vec![Obstacle::ClinicHours]),
+        (2, "09:59", "10:30", vec![away("09:59", "10:00")]),
+        (2, "17:00", "18:00", vec![closed("17:00", "18:00")]),
         (
             2,
             "08:00",
             "08:30",
-            vec![Obstacle::ClinicHours, Obstacle::DoctorHours],
+            vec![closed("08:00", "08:30"), away("08:00", "08:30")],
         ),
     ] {
-        let moment = |time: &str| at(&format!("2026-03-09T{time}:00Z"));
-        let slot = TimeSlot::new(moment(from), moment(to)).unwrap();
         assert_eq!(
-            timetable.obstacles(id(doctor_id), slot),
+            timetable.obstacles(id(doctor_id), slot(from, to)),
             expected,
             "{doctor_id} {from}"
         );

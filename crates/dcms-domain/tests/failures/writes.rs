@@ -8,8 +8,8 @@ use chrono_tz::Tz;
 use dcms_domain::Services;
 use dcms_domain::access::{Origin, Role, Roles};
 use dcms_domain::appointments::{
-    Appointment, AppointmentChanges, BookAppointment, PartiesStanding, ServiceRequest, Standing,
-    Status, Transition,
+    Appointment, AppointmentChanges, BookAppointment, ComingVisit, PartiesStanding, ServiceRequest,
+    Standing, Status, Transition,
 };
 use dcms_domain::billing::{
     DraftInvoice, InvoiceChanges, ItemChanges, NewItem, PaymentMethod, RecordPayment, RecordRefund,
@@ -1193,6 +1193,20 @@ pub(crate) const WRITES: [Write; 56] = [
         name: "accept what is in the way of a visit",
         script: |ports, answers| {
             settle_visit(ports, answers, std::slice::from_ref(&*CLOSURE));
+            ports
+                .appointments
+                .expect_coming()
+                .returning(move |_, _, _| {
+                    let visit = ComingVisit {
+                        appointment: Samples::get().visit.clone(),
+                        doctor_not_available: None,
+                        room_not_available: None,
+                    };
+                    answers.with(Page {
+                        items: vec![visit],
+                        next: None,
+                    })
+                });
         },
         call: |services, with| {
             let id = with.visit.appointment_id;

@@ -12,7 +12,7 @@ use dcms_domain::catalog::ServiceChanges;
 use dcms_domain::clinic::{ClinicChanges, RoomChanges};
 use dcms_domain::identity::UserChanges;
 use dcms_domain::shared::{
-    Cents, Change, ClosureId, PageRequest, TimeOffId, UserId, WindowRequest,
+    Cents, Change, ClosureId, PageRequest, TimeOffId, TimeSlot, UserId, WindowRequest,
 };
 use dcms_domain::store::Rule;
 use dcms_domain::testing::Clinic;
@@ -413,12 +413,22 @@ fn what_is_in_the_way_is_told_and_overbooking_lifts_it() {
         let closure = Obstacle::Closure(close(&clinic, "12:00", "13:00").await);
         let time_off = Obstacle::TimeOff(give_time_off(&clinic, "14:00", "15:00").await);
         // It is 9:00.
+        let part = |from, to| {
+            let (from, to) = (clinic.minutes_from_now(from), clinic.minutes_from_now(to));
+            TimeSlot::new(from, to).unwrap()
+        };
         for (minutes, expected) in [
-            (30, vec![Obstacle::DoctorHours]),
-            (45, vec![Obstacle::DoctorHours]),
+            (30, vec![Obstacle::DoctorHours(part(30, 60))]),
+            (45, vec![Obstacle::DoctorHours(part(45, 60))]),
             (175, vec![closure]),
             (310, vec![time_off]),
-            (480, vec![Obstacle::ClinicHours, Obstacle::DoctorHours]),
+            (
+                470,
+                vec![
+                    Obstacle::ClinicHours(part(480, 500)),
+                    Obstacle::DoctorHours(part(470, 500)),
+                ],
+            ),
         ] {
             let clinic = clinic.fork();
             let visit = clinic.visit_in(minutes);
@@ -563,17 +573,101 @@ fn a_visit_is_in_conflict_until_it_is_moved_cancelled_or_accepted() {
             is_active: Change::Set(false),
             ..RoomChanges::default()
         };
-        let room = clinic.room.room_id;
+        let room = &clinic.room;
         let rooms = &clinic.services.clinic;
         rooms
-            .change_room(manager, room, &ANY, closed)
+            .change_room(manager, room.room_id, &ANY, closed)
             .await
             .unwrap();
-        let new = [Obstacle::DoctorNotAvailable, Obstacle::RoomNotAvailable];
+        let doctor = identity.user(&clinic.admin, doctor).await.unwrap();
+        let new = [
+            Obstacle::DoctorNotAvailable(doctor.version),
+            Obstacle::RoomNotAvailable(room.version.next()),
+        ];
         assert_eq!(conflicts(&clinic).await, [in_conflict(&accepted, &new)]);
         let accepted = accept(&clinic).await.unwrap();
         assert_eq!(accepted.accepted_obstacles, [closure, new[0], new[1]]);
         assert_eq!(conflicts(&clinic).await, []);
+    });
+}
+
+/// What is accepted of hours is the part of the visit that lay outside them.
+#[test]
+fn hours_that_get_worse_put_an_accepted_visit_in_conflict_again() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let doctor = clinic.doctor.user_id;
+        // It is 9:00.
+        let visit = clinic.booked_in(60).await;
+        let at = |minutes| clinic.minutes_from_now(minutes);
+        for (doctor_id, kind) in [
+            (None, Obstacle::ClinicHours as fn(_) -> _),
+            (Some(doctor), Obstacle::DoctorHours),
+        ] {
+            let clinic = clinic.fork();
+            let visits = &clinic.services.appointments;
+            let accept = async || {
+                visits
+                    .accept_conflict(&clinic.manager, visit.appointment_id, &ANY, "Agreed")
+                    .await
+                    .unwrap()
+            };
+            let unaccepted = async || {
+                let found = conflicts(&clinic).await;
+                let obstacles = found.into_iter().flat_map(|conflict| conflict.obstacles);
+                obstacles.collect::<Vec<_>>()
+            };
+            let part = |from, to| kind(TimeSlot::new(at(from), at(to)).unwrap());
+            open_on_mondays(&clinic, doctor_id, "10:15", "17:00").await;
+            assert_eq!(unaccepted().await, [part(60, 75)]);
+            accept().await;
+            // As bad as it was, or better.
+            for opens_at in ["10:15", "10:14", "09:00"] {
+                open_on_mondays(&clinic, doctor_id, opens_at, "17:00").await;
+                assert_eq!(unaccepted().await, []);
+            }
+            // Another part of it, of the same length.
+            open_on_mondays(&clinic, doctor_id, "09:00", "10:15").await;
+            assert_eq!(unaccepted().await, [part(75, 90)]);
+            open_on_mondays(&clinic, doctor_id, "10:16", "17:00").await;
+            assert_eq!(unaccepted().await, [part(60, 76)]);
+            let accepted = accept().await;
+            assert_eq!(accepted.accepted_obstacles, [part(60, 75), part(60, 76)]);
+            assert_eq!(unaccepted().await, []);
+            open_on_mondays(&clinic, doctor_id, "14:00", "17:00").await;
+            assert_eq!(unaccepted().await, [part(60, 90)]);
+        }
+    });
+}
+
+/// Who accepts a visit of a doctor who is gone accepts that this doctor is gone now.
+#[test]
+fn a_doctor_who_goes_again_puts_an_accepted_visit_in_conflict_again() {
+    block_on(async {
+        let clinic = Clinic::open().await;
+        let visit = clinic.booked_in(60).await;
+        let set_active = async |is_active| {
+            let changes = UserChanges {
+                is_active: Change::Set(is_active),
+                ..UserChanges::default()
+            };
+            let identity = &clinic.services.identity;
+            let doctor = clinic.doctor.user_id;
+            let changed = identity.change_user(&clinic.admin, doctor, &ANY, changes);
+            let conflicts = changed.await.unwrap().conflicts;
+            conflicts.map_or(0, |conflicts| conflicts.visits.len())
+        };
+        for _ in 0..2 {
+            assert_eq!(set_active(false).await, 1);
+            let visits = &clinic.services.appointments;
+            visits
+                .accept_conflict(&clinic.manager, visit.appointment_id, &ANY, "Returns")
+                .await
+                .unwrap();
+            assert_eq!(conflicts(&clinic).await, []);
+            assert_eq!(set_active(true).await, 0);
+            assert_eq!(conflicts(&clinic).await, []);
+        }
     });
 }
 

@@ -8,7 +8,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::dto::Appointment;
-use crate::wire::Id;
+use crate::wire::{Id, Instant};
 
 /// A coming visit that something stands in the way of.
 #[derive(Serialize)]
@@ -60,6 +60,10 @@ pub(crate) struct Obstacle {
     kind: ObstacleKind,
     /// Of the closure, or of the time off.
     id: Option<Id>,
+    /// Of hours: when the part of the visit begins that lies outside them.
+    starts_at: Option<Instant>,
+    /// Of hours: when that part ends.
+    ends_at: Option<Instant>,
 }
 
 /// The kinds of what stands in the way of a visit.
@@ -76,15 +80,20 @@ pub(crate) enum ObstacleKind {
 
 impl From<ObstacleModel> for Obstacle {
     fn from(obstacle: ObstacleModel) -> Self {
-        let (kind, id) = match obstacle {
-            ObstacleModel::ClinicHours => (ObstacleKind::ClinicHours, None),
-            ObstacleModel::DoctorHours => (ObstacleKind::DoctorHours, None),
-            ObstacleModel::Closure(id) => (ObstacleKind::Closure, Some(Id::of(id))),
-            ObstacleModel::TimeOff(id) => (ObstacleKind::TimeOff, Some(Id::of(id))),
-            ObstacleModel::DoctorNotAvailable => (ObstacleKind::DoctorNotAvailable, None),
-            ObstacleModel::RoomNotAvailable => (ObstacleKind::RoomNotAvailable, None),
+        let (kind, id, part) = match obstacle {
+            ObstacleModel::ClinicHours(part) => (ObstacleKind::ClinicHours, None, Some(part)),
+            ObstacleModel::DoctorHours(part) => (ObstacleKind::DoctorHours, None, Some(part)),
+            ObstacleModel::Closure(id) => (ObstacleKind::Closure, Some(Id::of(id)), None),
+            ObstacleModel::TimeOff(id) => (ObstacleKind::TimeOff, Some(Id::of(id)), None),
+            ObstacleModel::DoctorNotAvailable(_) => (ObstacleKind::DoctorNotAvailable, None, None),
+            ObstacleModel::RoomNotAvailable(_) => (ObstacleKind::RoomNotAvailable, None, None),
         };
-        Self { kind, id }
+        Self {
+            kind,
+            id,
+            starts_at: part.map(|part| Instant(part.starts_at())),
+            ends_at: part.map(|part| Instant(part.ends_at())),
+        }
     }
 }
 

@@ -67,12 +67,13 @@ impl State {
 impl State {
     fn coming_visit(&self, visit: &Appointment) -> ComingVisit {
         let doctor = self.users.get(&visit.doctor_id);
-        let room = visit.room_id.map(|room_id| self.rooms.get(&room_id));
+        let room = visit.room_id.and_then(|room_id| self.rooms.get(&room_id));
         ComingVisit {
             appointment: visit.clone(),
-            has_doctor: doctor
-                .is_some_and(|(user, _)| user.is_active && user.roles.contains(Role::Doctor)),
-            has_room: room.is_none_or(|room| room.is_some_and(|room| room.is_active)),
+            doctor_not_available: doctor
+                .filter(|(user, _)| !user.is_active || !user.roles.contains(Role::Doctor))
+                .map(|(user, _)| user.version),
+            room_not_available: room.filter(|room| !room.is_active).map(|room| room.version),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::appointments::{
 use crate::calendar::Obstacle;
 use crate::identity::User;
 use crate::patients::Patient;
-use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow};
+use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow, Version};
 use crate::store::{Rule, Store, StoreError};
 
 struct People {
@@ -171,12 +171,12 @@ pub async fn a_visit_is_stored_and_found(store: &dyn Store) {
         ],
         overbook_reason: Some("Pain".to_owned()),
         accepted_obstacles: vec![
-            Obstacle::ClinicHours,
-            Obstacle::DoctorHours,
+            Obstacle::ClinicHours(stage.slot(0, 5)),
+            Obstacle::DoctorHours(stage.slot(10, 24 * 60)),
             Obstacle::Closure(stage.id()),
             Obstacle::TimeOff(stage.id()),
-            Obstacle::DoctorNotAvailable,
-            Obstacle::RoomNotAvailable,
+            Obstacle::DoctorNotAvailable(Version::NEVER_CHANGED),
+            Obstacle::RoomNotAvailable(Version::new(i64::MAX)),
         ],
         // The longest there is.
         room_free_at: stage.at(28 * 60),
@@ -401,7 +401,7 @@ pub async fn a_changed_visit_is_stored(store: &dyn Store) {
         visit.seated_at = Some(stage.at(1));
         visit.completed_at = Some(stage.at(2));
         visit.overbook_reason = Some("Pain".to_owned());
-        visit.accepted_obstacles = vec![Obstacle::RoomNotAvailable];
+        visit.accepted_obstacles = vec![Obstacle::RoomNotAvailable(Version::FIRST)];
         visit.updated_at = stage.at(5);
     });
     update(&stage, &moved).await.must();
@@ -641,16 +641,22 @@ pub async fn coming_visits_are_found(store: &dyn Store) {
         update(&stage, &later).await.must();
     }
 
-    let coming = |appointment: &Appointment, has_doctor, has_room| ComingVisit {
+    let coming = |appointment: &Appointment| ComingVisit {
         appointment: appointment.clone(),
-        has_doctor,
-        has_room,
+        doctor_not_available: None,
+        room_not_available: None,
     };
     let all = [
-        coming(&under_way, true, true),
-        coming(&without_doctor, false, true),
-        coming(&without_room, true, false),
-        coming(&confirmed, true, true),
+        coming(&under_way),
+        ComingVisit {
+            doctor_not_available: Some(disabled.version),
+            ..coming(&without_doctor)
+        },
+        ComingVisit {
+            room_not_available: Some(closed.version),
+            ..coming(&without_room)
+        },
+        coming(&confirmed),
     ];
     let window = |from, to| ConflictScope {
         window: TimeWindow {
