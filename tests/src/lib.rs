@@ -19,6 +19,7 @@ use dcms_local_postgres::throwaway::{self, TestDatabase};
 use dcms_postgres::{APPLICATION_ROLE, PostgresStore};
 use dcms_server::background::Background;
 use dcms_server::connections::Transport;
+use dcms_server::open_files::connections_to_allow;
 use dcms_system::{Argon2Hasher, CommonPasswordList, SystemClock, SystemIds, SystemTokens};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -120,7 +121,11 @@ impl Server {
         };
         let background = Background::start(&store, &services, &live);
         let running = tokio::spawn(async move {
-            let transport = Transport::default();
+            // As the program does: many tests have their connections in one process.
+            let transport = Transport {
+                max_connections: connections_to_allow(),
+                ..Transport::default()
+            };
             let served =
                 dcms_server::serve::run(listener, router, draining, stop_notice, transport).await;
             background.stop().await;

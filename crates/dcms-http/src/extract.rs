@@ -18,7 +18,6 @@ use crate::wire::Id;
 
 /// Who acts: put into the request by [`contract::enforce`](crate::contract::enforce), which lets
 /// nobody pass unknown but to public operations.
-#[derive(Clone)]
 pub(crate) struct Caller(pub(crate) Actor);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -66,7 +65,6 @@ fn bearer_token(headers: &HeaderMap) -> Option<Secret> {
 }
 
 /// The ids of the path, in its order.
-#[derive(Clone)]
 pub(crate) struct Path<const COUNT: usize>(pub(crate) [Id; COUNT]);
 
 impl<const COUNT: usize, S: Sync + Send> FromRequestParts<S> for Path<COUNT> {
@@ -125,7 +123,6 @@ pub(crate) fn values_of<Value: DeserializeOwned>(
 }
 
 /// The versions that the client agreed to change: those of `If-Match`, any without it.
-#[derive(Clone)]
 pub(crate) struct IfMatch(pub(crate) Expected);
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {

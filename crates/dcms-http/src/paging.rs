@@ -145,39 +145,29 @@ macro_rules! ending_cursors {
 
 ending_cursors!(ClosureKey.closure_id, TimeOffKey.time_off_id);
 
-impl Cursor for AppointmentKey {
-    fn to_bytes(&self) -> Vec<u8> {
-        let id = Uuid::from(self.appointment_id);
-        let starts_at = self.starts_at.timestamp_micros().to_be_bytes();
-        [starts_at.as_slice(), id.as_bytes()].concat()
-    }
+/// Cursors of what is sorted by the instant that it starts at.
+macro_rules! starting_cursors {
+    ($($key:ident.$id:ident),+) => {$(
+        impl Cursor for $key {
+            fn to_bytes(&self) -> Vec<u8> {
+                let starts_at = self.starts_at.timestamp_micros().to_be_bytes();
+                let id = Uuid::from(self.$id);
+                [starts_at.as_slice(), id.as_bytes()].concat()
+            }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (starts_at, id) = bytes.split_first_chunk()?;
-        let starts_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*starts_at))?;
-        Some(Self {
-            starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
-            appointment_id: Uuid::from_slice(id).ok()?.into(),
-        })
-    }
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                let (starts_at, id) = bytes.split_first_chunk()?;
+                let starts_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*starts_at))?;
+                Some(Self {
+                    starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
+                    $id: Uuid::from_slice(id).ok()?.into(),
+                })
+            }
+        }
+    )+};
 }
 
-impl Cursor for SlotKey {
-    fn to_bytes(&self) -> Vec<u8> {
-        let id = Uuid::from(self.doctor_id);
-        let starts_at = self.starts_at.timestamp_micros().to_be_bytes();
-        [starts_at.as_slice(), id.as_bytes()].concat()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (starts_at, id) = bytes.split_first_chunk()?;
-        let starts_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*starts_at))?;
-        Some(Self {
-            starts_at: Some(starts_at).filter(|instant| is_sane_instant(*instant))?,
-            doctor_id: Uuid::from_slice(id).ok()?.into(),
-        })
-    }
-}
+starting_cursors!(AppointmentKey.appointment_id, SlotKey.doctor_id);
 
 impl Cursor for HistoryKey {
     fn to_bytes(&self) -> Vec<u8> {

@@ -2,9 +2,11 @@
 //!
 //! All test processes of a user share one server in `/var/tmp/dcms-test-UID`. The first one starts
 //! it; a small shell script ends it and deletes its data some seconds after the last one has ended,
-//! however that happened. Each call of [`database`] gives a new database; none is ever dropped, as
-//! they all vanish with the server.
+//! however that happened. Each call of [`database`] gives a new database. One takes 10 MB and a run of
+//! all tests makes hundreds, so the next call drops those of tests that are over; the last ones
+//! vanish with the server.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -30,7 +32,7 @@ const TIME_FOR_THE_WATCHER: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const LONGEST_TEMPLATE_NAME_IN_BYTES: usize = 50;
 
-/// A database of one test's own. It vanishes with the server, after the test process has ended.
+/// A database of one test's own. It is there at least until the thread that asked for it ends.
 #[derive(Debug, Clone)]
 pub struct TestDatabase {
     server: Server,
@@ -78,7 +80,48 @@ where
         "the template's name {template:?} is longer than {LONGEST_TEMPLATE_NAME_IN_BYTES} bytes"
     );
     let server = blocking(shared_server).await?;
-    database_on(&server, template, build).await
+    drop_out_of_use(&server).await?;
+    let database = database_on(&server, template, build).await?;
+    OF_THIS_TEST.with_borrow_mut(|OfOneTest(names)| names.push(database.name.clone()));
+    Ok(database)
+}
+
+/// The databases on the shared server whose tests are over.
+static OUT_OF_USE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Each test has a thread. What a test leaves running, such as a store, may outlive its
+    /// [`TestDatabase`], but not its thread.
+    static OF_THIS_TEST: RefCell<OfOneTest> = const { RefCell::new(OfOneTest(Vec::new())) };
+}
+
+struct OfOneTest(Vec<String>);
+
+/// Only notes them down: where a thread ends, nothing can be awaited.
+impl Drop for OfOneTest {
+    fn drop(&mut self) {
+        let mut out_of_use = OUT_OF_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        out_of_use.append(&mut self.0);
+    }
+}
+
+async fn drop_out_of_use(server: &Server) -> Result<(), LocalPostgresError> {
+    let names = std::mem::take(&mut *OUT_OF_USE.lock().unwrap_or_else(PoisonError::into_inner));
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut connection = PgConnection::connect(&server.url("postgres"))
+        .await
+        .map_err(LocalPostgresError::database("postgres"))?;
+    for name in names {
+        // A program that the test has killed may still have a session.
+        let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        if let Err(error) = execute(&mut connection, statement).await {
+            // That is no failure of the test that asks now.
+            tracing::warn!(name, %error, "a database of an earlier test stays");
+        }
+    }
+    Ok(())
 }
 
 async fn database_on<E>(

@@ -2,9 +2,9 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use dcms_domain::appointments::{
-    Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
-    ComingVisit, ConflictScope, DeskVisit, NO_SHOWS_COUNTED, Parties, PartiesStanding,
-    PlannedService, Standing, Status,
+    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, ComingVisit,
+    ConflictScope, DeskVisit, NO_SHOWS_COUNTED, Parties, PartiesStanding, PlannedService, Standing,
+    Status, VersionCause,
 };
 use dcms_domain::calendar::Obstacle;
 use dcms_domain::patients::RegisterNumber;
@@ -207,7 +207,7 @@ impl AppointmentRepository for PgSession {
     async fn book(
         &mut self,
         appointment: &Appointment,
-        change: &AppointmentChange,
+        change: &VersionCause,
     ) -> Result<(), StoreError> {
         let planned = PlannedColumns::of(&appointment.services);
         // See CALENDAR_LOCK for the first and the second part. What ON CONFLICT compares with is
@@ -339,7 +339,7 @@ impl AppointmentRepository for PgSession {
     async fn update(
         &mut self,
         appointment: &Appointment,
-        change: &AppointmentChange,
+        change: &VersionCause,
     ) -> Result<(), StoreError> {
         let planned = PlannedColumns::of(&appointment.services);
         // Those that claim no slot share the lock too: they write new index entries, which one

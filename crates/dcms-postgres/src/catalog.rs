@@ -41,6 +41,24 @@ impl From<ServiceRow> for Service {
     }
 }
 
+/// Reads the services that `$which`, the clauses behind FROM, leaves.
+macro_rules! select_services {
+    ($which:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            ServiceRow,
+            "SELECT service_id, code, name, current_price_cents, default_duration_minutes,
+                is_active, buffer_minutes, room_kind,
+                ARRAY (
+                    SELECT doctor_id FROM service_doctors
+                    WHERE service_doctors.service_id = services.service_id ORDER BY doctor_id
+                ) AS \"doctor_ids!\",
+                version, created_at, updated_at
+            FROM services " + $which,
+            $($argument),+
+        )
+    };
+}
+
 fn doctor_ids(service: &Service) -> Vec<Uuid> {
     service.doctor_ids.iter().copied().map(Uuid::from).collect()
 }
@@ -77,41 +95,19 @@ impl ServiceRepository for PgSession {
     }
 
     async fn get(&mut self, service_id: ServiceId) -> Result<Option<Service>, StoreError> {
-        let row = sqlx::query_as!(
-            ServiceRow,
-            "SELECT service_id, code, name, current_price_cents, default_duration_minutes,
-                is_active, buffer_minutes, room_kind,
-                ARRAY (
-                    SELECT doctor_id FROM service_doctors
-                    WHERE service_doctors.service_id = services.service_id ORDER BY doctor_id
-                ) AS \"doctor_ids!\",
-                version, created_at, updated_at
-            FROM services WHERE service_id = $1",
-            Uuid::from(service_id),
-        )
-        .fetch_optional(self.connection())
-        .await
-        .map_err(store_error)?;
+        let row = select_services!("WHERE service_id = $1", Uuid::from(service_id),)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(store_error)?;
         Ok(row.map(Service::from))
     }
 
     async fn get_many(&mut self, service_ids: &[ServiceId]) -> Result<Vec<Service>, StoreError> {
         let ids: Vec<Uuid> = service_ids.iter().copied().map(Uuid::from).collect();
-        let rows = sqlx::query_as!(
-            ServiceRow,
-            "SELECT service_id, code, name, current_price_cents, default_duration_minutes,
-                is_active, buffer_minutes, room_kind,
-                ARRAY (
-                    SELECT doctor_id FROM service_doctors
-                    WHERE service_doctors.service_id = services.service_id ORDER BY doctor_id
-                ) AS \"doctor_ids!\",
-                version, created_at, updated_at
-            FROM services WHERE service_id = ANY ($1)",
-            &ids,
-        )
-        .fetch_all(self.connection())
-        .await
-        .map_err(store_error)?;
+        let rows = select_services!("WHERE service_id = ANY ($1)", &ids,)
+            .fetch_all(self.connection())
+            .await
+            .map_err(store_error)?;
         Ok(rows.into_iter().map(Service::from).collect())
     }
 
@@ -174,17 +170,8 @@ impl ServiceRepository for PgSession {
         page: PageRequest<ServiceId>,
     ) -> Result<Page<Service, ServiceId>, StoreError> {
         // A catalog is small, so it is read through; strpos knows no wildcards.
-        let rows = sqlx::query_as!(
-            ServiceRow,
-            "SELECT service_id, code, name, current_price_cents, default_duration_minutes,
-                is_active, buffer_minutes, room_kind,
-                ARRAY (
-                    SELECT doctor_id FROM service_doctors
-                    WHERE service_doctors.service_id = services.service_id ORDER BY doctor_id
-                ) AS \"doctor_ids!\",
-                version, created_at, updated_at
-            FROM services
-            WHERE ($1::text IS NULL OR strpos(search_text, folded($1)) > 0)
+        let rows = select_services!(
+            "WHERE ($1::text IS NULL OR strpos(search_text, folded($1)) > 0)
                 AND ($2::boolean IS NULL OR is_active = $2)
                 AND ($3::uuid IS NULL OR service_id > $3)
             ORDER BY service_id LIMIT $4",

@@ -198,30 +198,17 @@ impl Seeding {
     }
 
     async fn catalog(&mut self) -> anyhow::Result<()> {
-        for (code, name, price, minutes) in data::CATALOG {
-            let command = CreateService {
-                code: code.to_owned(),
-                name: name.to_owned(),
-                current_price: Cents::new(price),
-                default_duration_minutes: Some(minutes),
-                is_active: true,
-                buffer_minutes: 0,
-                room_kind: None,
-                doctor_ids: Vec::new(),
-            };
+        for data in data::CATALOG {
+            let command = service(data);
             let service = self.services.catalog.create(&self.admin, command).await?;
             self.catalog.push(service.service_id);
         }
-        for (code, name, price, minutes) in data::SURGERY {
+        for data in data::SURGERY {
             let command = CreateService {
-                code: code.to_owned(),
-                name: name.to_owned(),
-                current_price: Cents::new(price),
-                default_duration_minutes: Some(minutes),
-                is_active: true,
                 buffer_minutes: 15,
                 room_kind: Some("surgery".to_owned()),
                 doctor_ids: self.doctors[1..].to_vec(),
+                ..service(data)
             };
             self.services.catalog.create(&self.admin, command).await?;
         }
@@ -292,6 +279,20 @@ impl Seeding {
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// A service that every doctor performs in any room.
+fn service((code, name, price, minutes): (&str, &str, i64, i64)) -> CreateService {
+    CreateService {
+        code: code.to_owned(),
+        name: name.to_owned(),
+        current_price: Cents::new(price),
+        default_duration_minutes: Some(minutes),
+        is_active: true,
+        buffer_minutes: 0,
+        room_kind: None,
+        doctor_ids: Vec::new(),
     }
 }
 

@@ -20,7 +20,6 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::open_files::connections_to_allow;
 use crate::tls::Tls;
 
 /// How many bytes the line and the headers of a request may have.
@@ -44,7 +43,6 @@ pub struct Transport {
     pub max_connections: usize,
 }
 
-/// With as many connections as the machine allows: makes use of [`connections_to_allow`].
 impl Default for Transport {
     fn default() -> Self {
         Self {
@@ -52,7 +50,8 @@ impl Default for Transport {
             plain_http_peers: None,
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),
-            max_connections: connections_to_allow(),
+            // What 1,024 open files, the usual limit, leave room for.
+            max_connections: 900,
         }
     }
 }

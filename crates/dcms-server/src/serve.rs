@@ -20,6 +20,7 @@ use crate::background::Background;
 use crate::config::{Config, Environment};
 use crate::connections::{Connections, Transport};
 use crate::database::{self, Database};
+use crate::open_files::connections_to_allow;
 use crate::services;
 use crate::tls::Tls;
 
@@ -65,6 +66,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let transport = Transport {
         tls,
         plain_http_peers: config.plain_http_peers(),
+        max_connections: connections_to_allow(),
         ..Transport::default()
     };
     if let Err(error) = print_welcome(config, &listener) {

@@ -63,7 +63,7 @@ impl HistoryAction {
 
 /// Who made a version of a visit, how and why. When and what came of it, the visit itself says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppointmentChange {
+pub struct VersionCause {
     /// What was done.
     pub action: HistoryAction,
     /// By whom.
@@ -74,7 +74,7 @@ pub struct AppointmentChange {
     pub reason: Option<String>,
 }
 
-impl AppointmentChange {
+impl VersionCause {
     pub(crate) fn by(actor: &Actor, action: HistoryAction, reason: Option<&String>) -> Self {
         Self {
             action,

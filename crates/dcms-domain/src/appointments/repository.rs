@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 
 use super::{
-    Appointment, AppointmentChange, AppointmentKey, ComingVisit, ConflictScope, DeskVisit, Parties,
-    PartiesStanding, Status,
+    Appointment, AppointmentKey, ComingVisit, ConflictScope, DeskVisit, Parties, PartiesStanding,
+    Status, VersionCause,
 };
 use crate::shared::{
     AppointmentId, Instant, Page, PageRequest, PatientId, RoomId, TimeWindow, UserId,
@@ -28,7 +28,7 @@ pub trait AppointmentRepository: Send {
     async fn book(
         &mut self,
         appointment: &Appointment,
-        change: &AppointmentChange,
+        cause: &VersionCause,
     ) -> Result<(), StoreError>;
 
     /// The appointment of that id.
@@ -54,7 +54,7 @@ pub trait AppointmentRepository: Send {
     async fn update(
         &mut self,
         appointment: &Appointment,
-        change: &AppointmentChange,
+        cause: &VersionCause,
     ) -> Result<(), StoreError>;
 
     /// The appointments that match, earlier ones first.

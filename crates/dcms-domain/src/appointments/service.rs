@@ -6,10 +6,10 @@ use super::planning::{
     longest_buffer, planned_services, treatment_length,
 };
 use super::{
-    Appointment, AppointmentChange, AppointmentChanges, AppointmentConflict, AppointmentError,
-    AppointmentEvent, AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion,
-    BookAppointment, ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf, Parties,
-    Position, ServiceRequest, Status, Transition, Watch, WatchQuery, conflicts,
+    Appointment, AppointmentChanges, AppointmentConflict, AppointmentError, AppointmentEvent,
+    AppointmentFilter, AppointmentKey, AppointmentQuery, AppointmentVersion, BookAppointment,
+    ConflictScope, FrontDesk, HistoryAction, HistoryKey, HistoryOf, Parties, Position,
+    ServiceRequest, Status, Transition, VersionCause, Watch, WatchQuery, conflicts,
 };
 use crate::access::{Actor, Permission};
 use crate::audit::{AuditAction, Audited as _, Entity};
@@ -53,7 +53,7 @@ impl AppointmentService {
             let mut work = self.ports.store.begin().await?;
             let appointment = self.decide_booking(&mut *work, command).await?;
             let reason = appointment.overbook_reason.as_ref();
-            let change = AppointmentChange::by(actor, HistoryAction::Book, reason);
+            let change = VersionCause::by(actor, HistoryAction::Book, reason);
             work.appointments().book(&appointment, &change).await?;
             let entry = self.ports.audit_created(actor, &appointment);
             work.commit(&entry).await?;
@@ -288,7 +288,7 @@ impl AppointmentService {
             if next.claims_more_than(&current) {
                 work.appointments().hold_calendar().await?;
             }
-            let change = AppointmentChange::by(actor, HistoryAction::Change, None);
+            let change = VersionCause::by(actor, HistoryAction::Change, None);
             work.appointments().update(&next, &change).await?;
             let action = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, action, &current, &next);
@@ -349,8 +349,7 @@ impl AppointmentService {
                 work.appointments().hold_calendar().await?;
             }
             let action = transition.action();
-            let change =
-                AppointmentChange::by(actor, HistoryAction::Taken(action), reason.as_ref());
+            let change = VersionCause::by(actor, HistoryAction::Taken(action), reason.as_ref());
             work.appointments().update(&next, &change).await?;
             let entry = self
                 .ports
@@ -427,7 +426,7 @@ impl AppointmentService {
                 ..current.clone()
             };
             let reason = next.overbook_reason.as_ref();
-            let change = AppointmentChange::by(actor, HistoryAction::AcceptConflict, reason);
+            let change = VersionCause::by(actor, HistoryAction::AcceptConflict, reason);
             work.appointments().update(&next, &change).await?;
             let action = AuditAction::AcceptConflict;
             let entry = self.ports.audit_changed(actor, action, &current, &next);

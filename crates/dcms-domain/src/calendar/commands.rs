@@ -109,12 +109,7 @@ fn weekly_intervals(requests: &[IntervalRequest], faults: &mut Faults) -> Vec<We
         }
         intervals.push(interval);
     }
-    intervals.sort_by_key(|interval| {
-        (
-            interval.weekday.num_days_from_monday(),
-            interval.opens_minute,
-        )
-    });
+    intervals.sort_by_key(|interval| interval.place_in_the_week());
     intervals
 }
 

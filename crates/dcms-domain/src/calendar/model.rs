@@ -38,6 +38,11 @@ impl WeeklyInterval {
         let (this, other) = (span(self), span(other));
         meet(this, other) || meet(this, a_week_later(other)) || meet(a_week_later(this), other)
     }
+
+    /// Intervals are told in the order of the week.
+    pub(crate) fn place_in_the_week(self) -> (u32, u16) {
+        (self.weekday.num_days_from_monday(), self.opens_minute)
+    }
 }
 
 /// Weekly hours that are valid from a day on, until the next plan of the schedule.

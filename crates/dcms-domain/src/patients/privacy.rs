@@ -1,7 +1,7 @@
 use super::{Contact, Patient, PatientService};
 use crate::access::{Actor, Permission};
 use crate::appointments::{
-    Appointment, AppointmentChange, AppointmentFilter, AppointmentVersion, HistoryAction, HistoryOf,
+    Appointment, AppointmentFilter, AppointmentVersion, HistoryAction, HistoryOf, VersionCause,
 };
 use crate::audit::{AuditAction, AuditEntry, AuditFilter, Audited as _};
 use crate::billing::{Invoice, InvoiceFilter, Payment, PaymentFilter, Refund};
@@ -129,8 +129,8 @@ impl PatientService {
                 return Err(PatientError::ComingVisit);
             }
             for visit in visits.iter().filter_map(|visit| visit.redacted(now)) {
-                let change = AppointmentChange::by(actor, HistoryAction::Anonymize, None);
-                work.appointments().update(&visit, &change).await?;
+                let cause = VersionCause::by(actor, HistoryAction::Anonymize, None);
+                work.appointments().update(&visit, &cause).await?;
             }
             for contact in whole_list!(|page| work.patients().contacts(patient_id, page)) {
                 work.patients().delete_contact(&contact).await?;

@@ -238,17 +238,20 @@ async fn change_appointment(
 )]
 async fn reschedule_appointment(
     State(app): State<App>,
-    caller: Caller,
-    path: Path<1>,
-    if_match: IfMatch,
+    Caller(actor): Caller,
+    Path([appointment_id]): Path<1>,
+    IfMatch(expected): IfMatch,
     KeyedJson(body, keyed): KeyedJson<RescheduleAppointment>,
 ) -> Answer {
     let transition = Transition::from(body);
-    let actor = caller.0.clone();
+    let (actor, expected, transition) = (&actor, &expected, &transition);
     keyed
-        .answer(app, &actor, |app| {
-            let (caller, path, if_match) = (caller.clone(), path.clone(), if_match.clone());
-            act(State(app), caller, path, if_match, transition.clone())
+        .answer(app, actor, |app| async move {
+            let service = &app.services.appointments;
+            let appointment = service
+                .take_action(actor, appointment_id.get(), expected, transition.clone())
+                .await?;
+            found::<_, Appointment>(appointment)
         })
         .await
 }

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -81,6 +82,30 @@ async fn each_test_has_a_database_of_its_own() {
     urls.dedup();
     assert_eq!(urls.len(), 20);
     assert_eq!(BUILDS.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_database_of_a_test_that_is_over_is_dropped() {
+    let template = unused_name("dropped");
+    let name = template.clone();
+    let earlier_test = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let earlier = runtime.block_on(database(&name, create_table)).unwrap();
+        let left_open = runtime.block_on(connect(earlier.url()));
+        (earlier, left_open)
+    });
+    // A session left open must not keep it.
+    let (earlier, _left_open) = earlier_test.join().unwrap();
+    let own = database(&template, create_table).await.unwrap();
+    // Another test may have begun to drop it.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while answers(earlier.url()).await {
+        assert!(Instant::now() < deadline, "it is still there");
+    }
+    assert!(answers(own.url()).await);
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@ use async_trait::async_trait;
 use super::{Connection, State, forms, hold, page, stored_before};
 use crate::access::Role;
 use crate::appointments::{
-    Appointment, AppointmentChange, AppointmentFilter, AppointmentKey, AppointmentRepository,
-    ComingVisit, ConflictScope, DeskVisit, NO_SHOWS_COUNTED, Parties, PartiesStanding, Standing,
-    Status,
+    Appointment, AppointmentFilter, AppointmentKey, AppointmentRepository, ComingVisit,
+    ConflictScope, DeskVisit, NO_SHOWS_COUNTED, Parties, PartiesStanding, Standing, Status,
+    VersionCause,
 };
 use crate::patients::ContactType;
 use crate::shared::{AppointmentId, Cents, Instant, Page, PageRequest, PatientId};
@@ -207,14 +207,14 @@ impl AppointmentRepository for Connection {
     async fn book(
         &mut self,
         appointment: &Appointment,
-        change: &AppointmentChange,
+        cause: &VersionCause,
     ) -> Result<(), StoreError> {
         self.write(|state| {
             let id = appointment.appointment_id;
             hold(Rule::IdentifierTaken, !state.appointments.contains_key(&id))?;
             state.check_visit(appointment)?;
             state.appointments.insert(id, appointment.clone());
-            state.add_to_history(appointment, change)
+            state.add_to_history(appointment, cause)
         })
     }
 
@@ -244,13 +244,13 @@ impl AppointmentRepository for Connection {
     async fn update(
         &mut self,
         appointment: &Appointment,
-        change: &AppointmentChange,
+        cause: &VersionCause,
     ) -> Result<(), StoreError> {
         self.write(|state| {
             let id = appointment.appointment_id;
             *stored_before(&mut state.appointments, &id, appointment)? = appointment.clone();
             state.check_visit(appointment)?;
-            state.add_to_history(appointment, change)
+            state.add_to_history(appointment, cause)
         })
     }
 

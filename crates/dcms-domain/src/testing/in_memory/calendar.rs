@@ -271,12 +271,7 @@ impl CalendarRepository for Connection {
 fn in_order(plan: &WeeklyPlan) -> WeeklyPlan {
     let mut plan = plan.clone();
     if let Some(intervals) = &mut plan.intervals {
-        intervals.sort_by_key(|interval| {
-            (
-                interval.weekday.num_days_from_monday(),
-                interval.opens_minute,
-            )
-        });
+        intervals.sort_by_key(|interval| interval.place_in_the_week());
     }
     plan
 }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::hold;
-use crate::appointments::{Appointment, AppointmentChange, MAX_PLANNED_SERVICES, Status};
+use crate::appointments::{Appointment, MAX_PLANNED_SERVICES, Status, VersionCause};
 use crate::billing::{Invoice, MAX_INVOICE_LINES, Payment, Refund};
 use crate::calendar::{Closure, MINUTES_PER_DAY, TimeOff, WallSpan, WeeklyPlan};
 use crate::catalog::Service;
@@ -166,7 +166,7 @@ impl Formed for Appointment {
     }
 }
 
-impl Formed for AppointmentChange {
+impl Formed for VersionCause {
     fn is_well_formed(&self) -> bool {
         optional(self.reason.as_ref(), 500)
     }

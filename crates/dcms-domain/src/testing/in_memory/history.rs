@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{Connection, State, forms, hold, page};
 use crate::appointments::{
-    Appointment, AppointmentChange, AppointmentEvent, AppointmentVersion, HistoryKey, HistoryOf,
-    HistoryRepository, Position, Whereabouts,
+    Appointment, AppointmentEvent, AppointmentVersion, HistoryKey, HistoryOf, HistoryRepository,
+    Position, VersionCause, Whereabouts,
 };
 use crate::shared::{Page, PageRequest, PatientId, REDACTED};
 use crate::store::{Rule, StoreError};
@@ -14,20 +14,20 @@ impl State {
     pub(super) fn add_to_history(
         &mut self,
         visit: &Appointment,
-        change: &AppointmentChange,
+        cause: &VersionCause,
     ) -> Result<(), StoreError> {
-        forms::check(&[change])?;
-        let actors = [Some(change.user_id), change.impersonator_id];
+        forms::check(&[cause])?;
+        let actors = [Some(cause.user_id), cause.impersonator_id];
         let mut actors = actors.iter().flatten();
         let known = actors.all(|user_id| self.users.contains_key(user_id));
         hold(Rule::UserUnknown, known)?;
         let version = AppointmentVersion {
             appointment_id: visit.appointment_id,
             version: visit.version,
-            action: change.action,
-            user_id: Some(change.user_id),
-            impersonator_id: change.impersonator_id,
-            reason: change.reason.clone(),
+            action: cause.action,
+            user_id: Some(cause.user_id),
+            impersonator_id: cause.impersonator_id,
+            reason: cause.reason.clone(),
             doctor_id: visit.doctor_id,
             room_id: visit.room_id,
             slot: visit.slot,

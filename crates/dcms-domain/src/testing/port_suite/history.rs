@@ -3,8 +3,8 @@ use super::stage::{
 };
 use crate::access::Role;
 use crate::appointments::{
-    Action, Appointment, AppointmentChange, AppointmentEvent, AppointmentVersion, HistoryAction,
-    HistoryKey, HistoryOf, Position, Status, Whereabouts,
+    Action, Appointment, AppointmentEvent, AppointmentVersion, HistoryAction, HistoryKey,
+    HistoryOf, Position, Status, VersionCause, Whereabouts,
 };
 use crate::identity::User;
 use crate::patients::Patient;
@@ -28,12 +28,12 @@ async fn people(stage: &Stage<'_>) -> People {
 async fn update(
     stage: &Stage<'_>,
     visit: &Appointment,
-    change: &AppointmentChange,
+    cause: &VersionCause,
 ) -> Result<(), StoreError> {
     stage
         .write(async |work| {
             work.appointments().hold_calendar().await?;
-            work.appointments().update(visit, change).await
+            work.appointments().update(visit, cause).await
         })
         .await
 }
@@ -58,14 +58,14 @@ async fn history(stage: &Stage<'_>, of: HistoryOf) -> Vec<AppointmentVersion> {
 }
 
 /// What the history is to tell of a visit that was just written.
-fn version(visit: &Appointment, change: &AppointmentChange) -> AppointmentVersion {
+fn version(visit: &Appointment, cause: &VersionCause) -> AppointmentVersion {
     AppointmentVersion {
         appointment_id: visit.appointment_id,
         version: visit.version,
-        action: change.action,
-        user_id: Some(change.user_id),
-        impersonator_id: change.impersonator_id,
-        reason: change.reason.clone(),
+        action: cause.action,
+        user_id: Some(cause.user_id),
+        impersonator_id: cause.impersonator_id,
+        reason: cause.reason.clone(),
         doctor_id: visit.doctor_id,
         room_id: visit.room_id,
         slot: visit.slot,
@@ -80,7 +80,7 @@ pub async fn every_version_of_a_visit_is_kept(store: &dyn Store) {
     let people = people(&stage).await;
     let room = stage.saved_room("Room 1").await;
     let mut visit = stage.visit(&people.anna, &people.doctor, stage.slot(0, 30));
-    let booked = AppointmentChange {
+    let booked = VersionCause {
         impersonator_id: Some(people.other_doctor.user_id),
         reason: Some("No other day".to_owned()),
         ..by_their_doctor(&visit, HistoryAction::Book)
@@ -98,9 +98,9 @@ pub async fn every_version_of_a_visit_is_kept(store: &dyn Store) {
             visit.room_id = Some(room.room_id).filter(|_| minutes % 2 == 0);
             visit.status = Status::ALL[usize::try_from(minutes % 5).must()];
         });
-        let change = by_their_doctor(&visit, action);
-        update(&stage, &visit, &change).await.must();
-        expected.push(version(&visit, &change));
+        let cause = by_their_doctor(&visit, action);
+        update(&stage, &visit, &cause).await.must();
+        expected.push(version(&visit, &cause));
     }
     let of = HistoryOf::Appointment(visit.appointment_id);
     assert_eq!(history(&stage, of).await, expected);
@@ -122,14 +122,14 @@ pub async fn a_history_comes_in_pages(store: &dyn Store) {
         let visit = stage.visit(patient, &people.doctor, stage.slot(from, from + 30));
         stage.book(&visit).await.must();
         let confirmed = next(&stage, &visit, |visit| visit.status = Status::Confirmed);
-        let change = by_their_doctor(&visit, HistoryAction::Taken(Action::Confirm));
-        update(&stage, &confirmed, &change).await.must();
+        let cause = by_their_doctor(&visit, HistoryAction::Taken(Action::Confirm));
+        update(&stage, &confirmed, &cause).await.must();
         if patient.patient_id == people.anna.patient_id {
             expected.push(version(
                 &visit,
                 &by_their_doctor(&visit, HistoryAction::Book),
             ));
-            expected.push(version(&confirmed, &change));
+            expected.push(version(&confirmed, &cause));
         }
     }
     let of = HistoryOf::Patient(people.anna.patient_id);
@@ -158,15 +158,15 @@ pub async fn a_change_is_by_known_users(store: &dyn Store) {
     let confirmed = next(&stage, &visit, |visit| visit.status = Status::Confirmed);
     let fine = by_their_doctor(&visit, HistoryAction::Change);
     let nobody: UserId = stage.id();
-    let with = |reason: String| AppointmentChange {
+    let with = |reason: String| VersionCause {
         reason: Some(reason),
         ..fine.clone()
     };
-    let by_nobody = AppointmentChange {
+    let by_nobody = VersionCause {
         user_id: nobody,
         ..fine.clone()
     };
-    let as_somebody_by_nobody = AppointmentChange {
+    let as_somebody_by_nobody = VersionCause {
         impersonator_id: Some(nobody),
         ..fine.clone()
     };
@@ -176,10 +176,10 @@ pub async fn a_change_is_by_known_users(store: &dyn Store) {
         (with(String::new()), Rule::ValueRefused),
         (with("x".repeat(501)), Rule::ValueRefused),
     ];
-    for (change, rule) in wrong {
-        assert_violates(update(&stage, &confirmed, &change).await, rule);
+    for (cause, rule) in wrong {
+        assert_violates(update(&stage, &confirmed, &cause).await, rule);
         let refused = stage
-            .write(async |work| work.appointments().book(&later, &change).await)
+            .write(async |work| work.appointments().book(&later, &cause).await)
             .await;
         assert_violates(refused, rule);
     }
@@ -193,9 +193,9 @@ pub async fn a_change_that_is_refused_leaves_no_trace(store: &dyn Store) {
     stage.book(&visit).await.must();
     let same_time = stage.visit(&people.anna, &people.doctor, stage.slot(0, 30));
     assert_violates(stage.book(&same_time).await, Rule::DoctorDoubleBooked);
-    let change = by_their_doctor(&visit, HistoryAction::Change);
+    let cause = by_their_doctor(&visit, HistoryAction::Change);
     let too_new = changed(&visit, |visit| visit.version = visit.version.next().next());
-    assert_conflict(update(&stage, &too_new, &change).await);
+    assert_conflict(update(&stage, &too_new, &cause).await);
     let of = HistoryOf::Patient(people.anna.patient_id);
     assert_eq!(history(&stage, of).await.len(), 1);
 }
@@ -226,8 +226,8 @@ pub async fn changes_are_told_in_their_order(store: &dyn Store) {
         visit.room_free_at = visit.slot.ends_at();
         visit.doctor_id = people.other_doctor.user_id;
     });
-    let change = by_their_doctor(&visit, HistoryAction::Taken(Action::Reschedule));
-    update(&stage, &moved, &change).await.must();
+    let cause = by_their_doctor(&visit, HistoryAction::Taken(Action::Reschedule));
+    update(&stage, &moved, &cause).await.must();
     assert_eq!(events_after(&stage, start, 10).await, []);
 
     let last = positions_assigned(&stage).await;
@@ -249,7 +249,7 @@ pub async fn changes_are_told_in_their_order(store: &dyn Store) {
     assert!(start < first && first < last);
     let expected = [
         event(first, None, &visit, HistoryAction::Book),
-        event(last, Some(&visit), &moved, change.action),
+        event(last, Some(&visit), &moved, cause.action),
     ];
     assert_eq!(told, expected);
     assert_eq!(events_after(&stage, start, 1).await, expected[..1]);
@@ -260,12 +260,12 @@ pub async fn changes_are_told_in_their_order(store: &dyn Store) {
     let again = next(&stage, &moved, |visit| {
         visit.notes = Some("Late".to_owned());
     });
-    let change = by_their_doctor(&again, HistoryAction::Change);
-    update(&stage, &again, &change).await.must();
+    let cause = by_their_doctor(&again, HistoryAction::Change);
+    update(&stage, &again, &cause).await.must();
     assert!(positions_assigned(&stage).await > last);
     assert_eq!(events_after(&stage, start, 2).await, expected);
     let told = events_after(&stage, last, 10).await;
-    let expected = event(told[0].position, Some(&moved), &again, change.action);
+    let expected = event(told[0].position, Some(&moved), &again, cause.action);
     assert_eq!(told, [expected]);
 }
 

@@ -2,7 +2,7 @@ use chrono::NaiveDate;
 
 use super::stage::{Must, Stage, all_of, assert_violates, by_their_doctor, changed, page_of};
 use crate::access::Role;
-use crate::appointments::{AppointmentChange, AppointmentVersion, HistoryAction, HistoryOf};
+use crate::appointments::{AppointmentVersion, HistoryAction, HistoryOf, VersionCause};
 use crate::audit::{AuditEntry, AuditFilter, AuditValue, FieldChange};
 use crate::billing::{Invoice, Payment, PaymentFilter, Refund};
 use crate::identity::User;
@@ -214,7 +214,7 @@ impl Written {
         let reduced = paid.refunded_by(refund.amount, stage.at(3)).must();
         stage.pay_back(&refund, &payment, &reduced).await.must();
         let visit = stage.visit(&patient, by, stage.slot(from, from + 30));
-        let booked = AppointmentChange {
+        let booked = VersionCause {
             reason: Some(name.to_owned()),
             ..by_their_doctor(&visit, HistoryAction::Book)
         };

@@ -10,7 +10,7 @@ use iso_currency::Currency;
 use uuid::Uuid;
 
 use crate::access::{Role, Roles};
-use crate::appointments::{Appointment, AppointmentChange, HistoryAction, Status};
+use crate::appointments::{Appointment, HistoryAction, Status, VersionCause};
 use crate::audit::{AuditAction, AuditEntry, Entity};
 use crate::billing::{Invoice, InvoiceItem, InvoiceNumber, Payment, PaymentMethod, Refund};
 use crate::catalog::Service;
@@ -381,9 +381,9 @@ impl<'store> Stage<'store> {
     }
 }
 
-/// A change that the visit's doctor made, and gave no reason for.
-pub(super) fn by_their_doctor(visit: &Appointment, action: HistoryAction) -> AppointmentChange {
-    AppointmentChange {
+/// What the visit's doctor did, without giving a reason.
+pub(super) fn by_their_doctor(visit: &Appointment, action: HistoryAction) -> VersionCause {
+    VersionCause {
         action,
         user_id: visit.doctor_id,
         impersonator_id: None,
