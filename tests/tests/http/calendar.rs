@@ -11,7 +11,7 @@ use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Clinic, NOBODY};
+use crate::support::{Clinic, NOBODY, book, every_day, items, put};
 
 const HOURS: &str = "/api/v1/clinic/hours";
 const CLOSURES: &str = "/api/v1/clinic/closures";
@@ -20,18 +20,9 @@ fn interval(weekday: &str, opens_at: &str, closes_at: &str) -> Value {
     json!({"weekday": weekday, "opens_at": opens_at, "closes_at": closes_at})
 }
 
-async fn put(client: &Client, path: &str, body: &Value) -> Answer {
-    Answer::of(client.request(Method::PUT, path).json(body)).await
-}
-
 async fn put_if_match(client: &Client, path: &str, tag: &str, body: &Value) -> Answer {
     let request = client.request(Method::PUT, path);
     Answer::of(request.header("If-Match", tag).json(body)).await
-}
-
-fn items(answer: &Answer) -> &[Value] {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"].as_array().unwrap()
 }
 
 /// Noon of a day in about three weeks.
@@ -49,7 +40,7 @@ fn booking_at(clinic: &Clinic, at: DateTime<Utc>, hours: i64) -> Value {
 }
 
 async fn visit_at(clinic: &Clinic, at: DateTime<Utc>, hours: i64) -> String {
-    crate::support::book(&clinic.desk, &booking_at(clinic, at, hours)).await
+    book(&clinic.desk, &booking_at(clinic, at, hours)).await
 }
 
 /// The ids of the visits in conflict, each with the kinds of what is in its way.
@@ -677,15 +668,7 @@ async fn a_change_of_plans_tells_the_visits_in_conflict() {
     let answer = admin.post(&others, &json!({"starts_on": day})).await;
     assert_eq!(conflicts(&answer), []);
 
-    let mornings = json!([
-        interval("monday", "08:00", "12:30"),
-        interval("tuesday", "08:00", "12:30"),
-        interval("wednesday", "08:00", "12:30"),
-        interval("thursday", "08:00", "12:30"),
-        interval("friday", "08:00", "12:30"),
-        interval("saturday", "08:00", "12:30"),
-        interval("sunday", "08:00", "12:30")
-    ]);
+    let mornings = every_day(&[("08:00", "12:30")]);
     let hours = json!({"valid_from": day, "intervals": mornings});
     let doctors = format!("/api/v1/doctors/{}/hours", clinic.doctor.user_id);
     let answer = put(admin, &doctors, &hours).await;
@@ -711,7 +694,7 @@ async fn a_doctor_or_room_that_goes_leaves_visits_in_conflict() {
     let room = clinic.server.room("Room 1").await;
     let mut in_room = booking_at(&clinic, noon, 0);
     in_room["room_id"] = json!(room);
-    let in_room = crate::support::book(&clinic.desk, &in_room).await;
+    let in_room = book(&clinic.desk, &in_room).await;
     let without_room = visit_at(&clinic, noon, 1).await;
 
     let path = format!("/api/v1/rooms/{room}");

@@ -259,7 +259,7 @@ async fn each_change_is_seen_once_in_order_by_who_comes_back() {
             .zip(0..)
             .map(async |((patient, doctor), worker)| {
                 for number in 0..VISITS_BOOKED / 4 {
-                    let [from, to] = slot(number / 40, number % 40);
+                    let [from, to] = slot(number / 10, number % 10);
                     let here = usize::try_from(number + worker).unwrap() % 2;
                     let id = book(&desks[here], &booking(patient, doctor, &from, &to)).await;
                     act(&desks[1 - here], &id, "confirm").await;

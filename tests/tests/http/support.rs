@@ -137,6 +137,35 @@ pub(crate) fn etag(answer: &Answer) -> String {
         .to_owned()
 }
 
+/// `PUT path` with a JSON body.
+pub(crate) async fn put(client: &Client, path: &str, body: &Value) -> Answer {
+    Answer::of(client.request(Method::PUT, path).json(body)).await
+}
+
+/// The same hours on every day of the week, each from when to when.
+pub(crate) fn every_day(hours: &[(&str, &str)]) -> Value {
+    let days = [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+    ];
+    let interval = |weekday: &str, (opens_at, closes_at): &(&str, &str)| json!({"weekday": weekday, "opens_at": opens_at, "closes_at": closes_at});
+    (days.iter())
+        .flat_map(|weekday| hours.iter().map(|hours| interval(weekday, hours)))
+        .collect()
+}
+
+/// Lets these be the hours of the clinic or a doctor, and have been since long ago.
+pub(crate) async fn set_hours(client: &Client, path: &str, intervals: &Value) {
+    let plan = json!({"valid_from": "2020-01-01", "intervals": intervals});
+    let answer = put(client, path, &plan).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
 /// The list's items.
 pub(crate) fn items(list: &Answer) -> &[Value] {
     assert_eq!(list.status, 200, "{list:?}");
