@@ -9,13 +9,13 @@ use dcms_system::SystemClock;
 use dcms_tests::Answer;
 use serde_json::{Value, json};
 
-use crate::support::{Clinic, NOBODY, book, every_day, items, set_hours, texts, url, with};
+use crate::support::{Clinic, NOBODY, book, every_day, items, set_hours, texts, today, url, with};
 
 const PATH: &str = "/api/v1/availability";
 
 /// A Monday that has not come yet.
 fn monday() -> NaiveDate {
-    let soon = SystemClock.now().date_naive() + Days::new(14);
+    let soon = today() + Days::new(14);
     soon.week(Weekday::Mon).last_day() + Days::new(1)
 }
 
@@ -282,7 +282,7 @@ async fn the_next_slot_of_each_doctor_is_found_however_far_away() {
     let admin = clinic.server.admin();
     let late = clinic.server.user("doctor").await.user_id;
     let never = clinic.server.user("doctor").await.user_id;
-    let today = SystemClock.now().date_naive();
+    let today = today();
     let far = today + Days::new(300);
     for (doctor, until) in [
         (&late, far - Days::new(1)),
@@ -357,7 +357,7 @@ fn next_change(zone: Tz, forward: bool) -> NaiveDate {
         window.to.unwrap() - window.from.unwrap()
     };
     let day_long = TimeDelta::days(1);
-    (SystemClock.now().date_naive() + Days::new(2))
+    (today() + Days::new(2))
         .iter_days()
         .find(|day| {
             if forward {

@@ -1,13 +1,13 @@
 //! What bookings and moves are held against besides each other, and the visits that plans leave in
 //! conflict.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Days, SecondsFormat, TimeDelta, Utc};
 use dcms_domain::shared::Clock as _;
 use dcms_system::SystemClock;
 use dcms_tests::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::support::{Clinic, book, every_day, items, set_hours, url, with};
+use crate::support::{Clinic, book, every_day, items, set_hours, today, url, with};
 
 const VISITS: &str = "/api/v1/appointments";
 const HOURS: &str = "/api/v1/clinic/hours";
@@ -19,7 +19,7 @@ fn text(instant: DateTime<Utc>) -> String {
 
 /// A day in about a month, at that hour, in UTC.
 fn coming(hour: u32) -> DateTime<Utc> {
-    let day = SystemClock.now().date_naive() + chrono::Days::new(30);
+    let day = today() + Days::new(30);
     day.and_hms_opt(hour, 0, 0).unwrap().and_utc()
 }
 

@@ -11,7 +11,7 @@ use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Clinic, NOBODY, book, every_day, items, put};
+use crate::support::{Clinic, NOBODY, book, every_day, items, put, today};
 
 const HOURS: &str = "/api/v1/clinic/hours";
 const CLOSURES: &str = "/api/v1/clinic/closures";
@@ -27,7 +27,7 @@ async fn put_if_match(client: &Client, path: &str, tag: &str, body: &Value) -> A
 
 /// Noon of a day in about three weeks.
 fn coming_noon() -> DateTime<Utc> {
-    let day = SystemClock.now().date_naive() + Days::new(21);
+    let day = today() + Days::new(21);
     day.and_hms_opt(12, 0, 0).unwrap().and_utc()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use dcms_domain::appointments::{AppointmentEvent, HistoryAction, Position, Whereabouts};
 use dcms_domain::shared::{Clock as _, TimeSlot};
 use dcms_http::EdgeConfig;
@@ -118,10 +118,11 @@ impl Stream {
     }
 }
 
-/// Half an hour on a day from tomorrow on, which is of that number.
+/// Half an hour, which is of that number on the day of that number. What is told does not depend on
+/// what day it is.
 fn slot(day: i64, number: i64) -> [String; 2] {
-    let midnight = SystemClock.now().date_naive().and_hms_opt(0, 0, 0).unwrap();
-    let start = midnight.and_utc() + TimeDelta::days(1 + day) + TimeDelta::minutes(30 * number);
+    let first: DateTime<Utc> = "2026-01-05T00:00:00Z".parse().unwrap();
+    let start = first + TimeDelta::days(day) + TimeDelta::minutes(30 * number);
     [start, start + TimeDelta::minutes(30)]
         .map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
@@ -174,8 +175,8 @@ async fn who_watches_is_told_what_changed() {
 async fn a_visit_that_leaves_the_day_or_the_doctor_is_told_to_who_watches_them() {
     let clinic = Clinic::open().await;
     let other = clinic.server.user("doctor").await;
-    let [tomorrow, _] = slot(0, 0);
-    let day = format!("date={}", &tomorrow[..10]);
+    let [first_day, _] = slot(0, 0);
+    let day = format!("date={}", &first_day[..10]);
     let doctor = |client: &Client| format!("doctor_id={}", client.user_id);
     let watch = async |query: String| Stream::ready(&clinic.desk, &format!("?{query}")).await;
     let mut of_day = watch(day.clone()).await;
