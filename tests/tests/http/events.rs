@@ -98,12 +98,16 @@ impl Stream {
 
     /// The next event; nothing when the stream ended.
     async fn event(&mut self) -> Option<Block> {
-        loop {
-            let block = self.block().await?;
-            if !block.is_comment {
-                return Some(block);
+        let event = async {
+            loop {
+                let block = self.block().await?;
+                if !block.is_comment {
+                    return Some(block);
+                }
             }
-        }
+        };
+        // Signs of life must not keep a test waiting for ever.
+        timeout(DEADLINE, event).await.expect("an event in time")
     }
 
     async fn change(&mut self) -> Block {
