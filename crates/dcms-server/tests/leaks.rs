@@ -476,7 +476,7 @@ impl Sender {
             request.token = self.log_in(ADMIN, PASSWORD).await;
         }
         if path.ends_with("/availability") {
-            request.path.push_str(&format!("?date={}", self.coming));
+            request.path = format!("{}?date={}", request.path, self.coming);
         }
         let (status, answer) = self.send(&request).await;
         let done = status < 300 || path == "/docs";
