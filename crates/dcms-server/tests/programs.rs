@@ -598,12 +598,17 @@ async fn opened_stream(address: &str, token: &str) -> tokio::net::TcpStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_streams_take_little_memory() {
     const STREAMS: usize = 2_000;
+    const CONNECTIONS_BESIDES: usize = 100;
     const MOST_KIB_A_STREAM: u64 = 64;
-    // The same machine that the server is about to run on.
+    // Raises the limit of this process, and with it that of the server that it starts.
     let allowed = dcms_server::open_files::connections_to_allow();
-    if allowed < STREAMS + 100 {
-        eprintln!("the machine lets a process have {allowed} connections only");
-        return;
+    let wanted = allowed
+        .saturating_sub(CONNECTIONS_BESIDES)
+        .clamp(1, STREAMS);
+    if wanted < STREAMS {
+        // Not by a macro: what those write is not shown when a test passes.
+        let told = format!("{wanted} streams only: a process may have {allowed} connections\n");
+        std::io::stderr().write_all(told.as_bytes()).unwrap();
     }
     let database = database().await;
     let url = application(&database);
@@ -633,7 +638,7 @@ async fn two_thousand_streams_take_little_memory() {
     let address = server.address.trim_start_matches("http://");
     let mut streams = vec![opened_stream(address, token).await];
     let before = resident_kib(server.child.id());
-    while streams.len() < STREAMS {
+    while streams.len() < wanted {
         streams.push(opened_stream(address, token).await);
     }
     let opened = resident_kib(server.child.id());
@@ -646,7 +651,7 @@ async fn two_thousand_streams_take_little_memory() {
         read_until(stream, &visit).await;
     }
     let told = resident_kib(server.child.id());
-    let each = |now: u64| now.saturating_sub(before) / u64::try_from(STREAMS).unwrap();
+    let each = |now: u64| now.saturating_sub(before) / u64::try_from(wanted).unwrap();
     println!(
         "a stream takes {} KiB when it is open, {} KiB after an event",
         each(opened),

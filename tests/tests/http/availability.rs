@@ -6,17 +6,16 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc, Weekday};
 use chrono_tz::Tz;
 use dcms_domain::shared::{Clock as _, clinic_day};
 use dcms_system::SystemClock;
-use dcms_tests::{Answer, Client};
-use reqwest::Method;
+use dcms_tests::Answer;
 use serde_json::{Value, json};
 
-use crate::support::{Clinic, NOBODY, book, items, texts, url, with};
+use crate::support::{Clinic, NOBODY, book, every_day, items, set_hours, texts, today, url, with};
 
 const PATH: &str = "/api/v1/availability";
 
 /// A Monday that has not come yet.
 fn monday() -> NaiveDate {
-    let soon = SystemClock.now().date_naive() + Days::new(14);
+    let soon = today() + Days::new(14);
     soon.week(Weekday::Mon).last_day() + Days::new(1)
 }
 
@@ -25,34 +24,11 @@ fn at(day: NaiveDate, time: &str) -> String {
     format!("{day}T{time}:00Z")
 }
 
-fn every_day(hours: &[(&str, &str)]) -> Value {
-    let days = [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-    ];
-    let interval = |weekday: &str, (opens_at, closes_at): &(&str, &str)| json!({"weekday": weekday, "opens_at": opens_at, "closes_at": closes_at});
-    (days.iter())
-        .flat_map(|weekday| hours.iter().map(|hours| interval(weekday, hours)))
-        .collect()
-}
-
-async fn put(client: &Client, path: &str, body: &Value) -> Answer {
-    let answer = Answer::of(client.request(Method::PUT, path).json(body)).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer
-}
-
 /// A clinic that is open every day during these hours, with offers every quarter of an hour.
 async fn open_at(hours: &[(&str, &str)]) -> Clinic {
     let clinic = Clinic::open().await;
     let admin = clinic.server.admin();
-    let plan = json!({"valid_from": "2020-01-01", "intervals": every_day(hours)});
-    put(admin, "/api/v1/clinic/hours", &plan).await;
+    set_hours(admin, "/api/v1/clinic/hours", &every_day(hours)).await;
     change_settings(&clinic, &json!({"slot_grid_minutes": 15})).await;
     clinic
 }
@@ -135,8 +111,8 @@ async fn filters_leave_out_what_is_not_wanted() {
     let (admin, day) = (clinic.server.admin(), monday());
     let second = clinic.server.user("doctor").await.user_id;
     let first = clinic.doctor.user_id.clone();
-    let hours = json!({"valid_from": "2020-01-01", "intervals": every_day(&[("09:30", "11:00")])});
-    put(admin, &format!("/api/v1/doctors/{second}/hours"), &hours).await;
+    let hours = every_day(&[("09:30", "11:00")]);
+    set_hours(admin, &format!("/api/v1/doctors/{second}/hours"), &hours).await;
     let until = (day + Days::new(7)).to_string();
     let date = day.to_string();
     let week = [
@@ -306,7 +282,7 @@ async fn the_next_slot_of_each_doctor_is_found_however_far_away() {
     let admin = clinic.server.admin();
     let late = clinic.server.user("doctor").await.user_id;
     let never = clinic.server.user("doctor").await.user_id;
-    let today = SystemClock.now().date_naive();
+    let today = today();
     let far = today + Days::new(300);
     for (doctor, until) in [
         (&late, far - Days::new(1)),
@@ -381,7 +357,7 @@ fn next_change(zone: Tz, forward: bool) -> NaiveDate {
         window.to.unwrap() - window.from.unwrap()
     };
     let day_long = TimeDelta::days(1);
-    (SystemClock.now().date_naive() + Days::new(2))
+    (today() + Days::new(2))
         .iter_days()
         .find(|day| {
             if forward {

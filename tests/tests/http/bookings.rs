@@ -1,16 +1,16 @@
 //! What bookings and moves are held against besides each other, and the visits that plans leave in
 //! conflict.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Days, SecondsFormat, TimeDelta, Utc};
 use dcms_domain::shared::Clock as _;
 use dcms_system::SystemClock;
 use dcms_tests::{Answer, Client};
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Clinic, book, items, url, with};
+use crate::support::{Clinic, book, every_day, items, set_hours, today, url, with};
 
 const VISITS: &str = "/api/v1/appointments";
+const HOURS: &str = "/api/v1/clinic/hours";
 const CONFLICTS: &str = "/api/v1/appointments/conflicts";
 
 fn text(instant: DateTime<Utc>) -> String {
@@ -19,7 +19,7 @@ fn text(instant: DateTime<Utc>) -> String {
 
 /// A day in about a month, at that hour, in UTC.
 fn coming(hour: u32) -> DateTime<Utc> {
-    let day = SystemClock.now().date_naive() + chrono::Days::new(30);
+    let day = today() + Days::new(30);
     day.and_hms_opt(hour, 0, 0).unwrap().and_utc()
 }
 
@@ -28,32 +28,9 @@ fn half_hour(clinic: &Clinic, starts_at: DateTime<Utc>) -> Value {
     clinic.booking(&text(starts_at), &text(starts_at + TimeDelta::minutes(30)))
 }
 
-async fn put(client: &Client, path: &str, body: &Value) {
-    let answer = Answer::of(client.request(Method::PUT, path).json(body)).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-}
-
 async fn patch(client: &Client, path: &str, body: &Value) {
     let answer = client.patch(path, body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-}
-
-/// These hours on every day of the week, from long ago on.
-fn daily(opens_at: &str, closes_at: &str) -> Value {
-    let days = [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-    ];
-    let intervals: Vec<Value> = days
-        .iter()
-        .map(|day| json!({"weekday": day, "opens_at": opens_at, "closes_at": closes_at}))
-        .collect();
-    json!({"valid_from": "2020-01-01", "intervals": intervals})
 }
 
 /// The kinds of what stands in the way.
@@ -141,12 +118,7 @@ async fn days_on_which_clocks_change_are_booked_and_listed() {
         let at = |text: &str| -> DateTime<Utc> { text.replace('Z', ":00Z").parse().unwrap() };
         let (first, next) = (at(first), at(next));
         patch(admin, "/api/v1/clinic", &json!({"time_zone": zone})).await;
-        put(
-            admin,
-            "/api/v1/clinic/hours",
-            &json!({"valid_from": "2020-01-01", "intervals": null}),
-        )
-        .await;
+        set_hours(admin, HOURS, &Value::Null).await;
         let half = TimeDelta::minutes(30);
         let mut expected = Vec::new();
         for starts_at in [first, first + half * 4, next - half] {
@@ -162,7 +134,7 @@ async fn days_on_which_clocks_change_are_booked_and_listed() {
         assert_eq!(ids, expected.iter().collect::<Vec<_>>(), "{zone} {day}");
 
         // Nine o'clock is nine o'clock.
-        put(admin, "/api/v1/clinic/hours", &daily("09:00", "17:00")).await;
+        set_hours(admin, HOURS, &every_day(&[("09:00", "17:00")])).await;
         let mut opens = at(&format!("{}T{nine}Z", first.date_naive()));
         if opens < first {
             opens += TimeDelta::days(1);
@@ -183,8 +155,9 @@ async fn overbooking_lifts_hours_closures_and_time_off_but_never_an_overlap() {
     let clinic = Clinic::open().await;
     let admin = clinic.server.admin();
     let doctor = format!("/api/v1/doctors/{}", clinic.doctor.user_id);
-    put(admin, "/api/v1/clinic/hours", &daily("08:00", "18:00")).await;
-    put(admin, &format!("{doctor}/hours"), &daily("09:00", "17:00")).await;
+    set_hours(admin, HOURS, &every_day(&[("08:00", "18:00")])).await;
+    let narrower = every_day(&[("09:00", "17:00")]);
+    set_hours(admin, &format!("{doctor}/hours"), &narrower).await;
     let day = coming(0).date_naive().to_string();
     let span = |from: &str, to: &str| json!({"starts_on": day, "starts_at_time": from, "ends_at_time": to});
     let closure = with(span("11:00", "12:00"), &json!({"reason": "Strike"}));

@@ -60,12 +60,7 @@ async fn at_once(server: &Server, table: &str, requests: Vec<RequestBuilder>) ->
         .into_iter()
         .map(|request| tokio::spawn(Answer::of(request)))
         .collect();
-    soon(async {
-        while waiting(&mut gate).await < crowd {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    until_waiting(&mut gate, crowd).await;
     gate.commit().await.unwrap();
     let answers = soon(join_all(tasks)).await;
     let answers: Vec<Answer> = answers
@@ -88,6 +83,16 @@ async fn waiting(connection: &mut PgConnection) -> i64 {
     .fetch_one(connection)
     .await
     .unwrap()
+}
+
+/// Waits until that many do.
+pub(crate) async fn until_waiting(connection: &mut PgConnection, crowd: i64) {
+    soon(async {
+        while waiting(connection).await < crowd {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
 }
 
 /// What the work gives, unless it waits for something that never comes.

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::roles::{ROUTES, Route};
-use crate::support::NOBODY;
+use crate::support::{NOBODY, items};
 use crate::world::World;
 
 /// Every list, with the query parameters that it takes besides `limit` and `cursor`.
@@ -74,11 +74,6 @@ fn etag(answer: &Answer) -> String {
     let is_strong = tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"');
     assert!(is_strong, "{tag}");
     tag.to_owned()
-}
-
-fn items(answer: &Answer) -> &[Value] {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"].as_array().expect("items")
 }
 
 // Request ids.

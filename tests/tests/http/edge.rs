@@ -26,6 +26,15 @@ const API_POLICY: &str =
 /// Opens another door to the same clinic; the address it is at.
 pub(crate) async fn door(server: &Server, edge: EdgeConfig, transport: Transport) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    door_at(listener, server, edge, transport)
+}
+
+pub(crate) fn door_at(
+    listener: TcpListener,
+    server: &Server,
+    edge: EdgeConfig,
+    transport: Transport,
+) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let draining = Draining::default();
     let router = dcms_http::router(

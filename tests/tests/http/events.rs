@@ -1,9 +1,10 @@
 //! Changes of visits as they happen: server-sent events.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use dcms_domain::appointments::{AppointmentEvent, HistoryAction, Position, Whereabouts};
 use dcms_domain::shared::{Clock as _, TimeSlot};
 use dcms_http::EdgeConfig;
@@ -13,11 +14,13 @@ use dcms_tests::{Client, Server, fresh_database};
 use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
-use tokio::time::timeout;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::edge::door;
+use crate::edge::{door, door_at};
 use crate::support::{Clinic, book, booking};
 
 const EVENTS: &str = "/api/v1/appointments/events";
@@ -95,12 +98,16 @@ impl Stream {
 
     /// The next event; nothing when the stream ended.
     async fn event(&mut self) -> Option<Block> {
-        loop {
-            let block = self.block().await?;
-            if !block.is_comment {
-                return Some(block);
+        let event = async {
+            loop {
+                let block = self.block().await?;
+                if !block.is_comment {
+                    return Some(block);
+                }
             }
-        }
+        };
+        // Signs of life must not keep a test waiting for ever.
+        timeout(DEADLINE, event).await.expect("an event in time")
     }
 
     async fn change(&mut self) -> Block {
@@ -118,10 +125,11 @@ impl Stream {
     }
 }
 
-/// Half an hour on a day from tomorrow on, which is of that number.
+/// Half an hour, which is of that number on the day of that number. What is told does not depend on
+/// what day it is.
 fn slot(day: i64, number: i64) -> [String; 2] {
-    let midnight = SystemClock.now().date_naive().and_hms_opt(0, 0, 0).unwrap();
-    let start = midnight.and_utc() + TimeDelta::days(1 + day) + TimeDelta::minutes(30 * number);
+    let first: DateTime<Utc> = "2026-01-05T00:00:00Z".parse().unwrap();
+    let start = first + TimeDelta::days(day) + TimeDelta::minutes(30 * number);
     [start, start + TimeDelta::minutes(30)]
         .map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
@@ -174,8 +182,8 @@ async fn who_watches_is_told_what_changed() {
 async fn a_visit_that_leaves_the_day_or_the_doctor_is_told_to_who_watches_them() {
     let clinic = Clinic::open().await;
     let other = clinic.server.user("doctor").await;
-    let [tomorrow, _] = slot(0, 0);
-    let day = format!("date={}", &tomorrow[..10]);
+    let [first_day, _] = slot(0, 0);
+    let day = format!("date={}", &first_day[..10]);
     let doctor = |client: &Client| format!("doctor_id={}", client.user_id);
     let watch = async |query: String| Stream::ready(&clinic.desk, &format!("?{query}")).await;
     let mut of_day = watch(day.clone()).await;
@@ -259,7 +267,7 @@ async fn each_change_is_seen_once_in_order_by_who_comes_back() {
             .zip(0..)
             .map(async |((patient, doctor), worker)| {
                 for number in 0..VISITS_BOOKED / 4 {
-                    let [from, to] = slot(number / 40, number % 40);
+                    let [from, to] = slot(number / 10, number % 10);
                     let here = usize::try_from(number + worker).unwrap() % 2;
                     let id = book(&desks[here], &booking(patient, doctor, &from, &to)).await;
                     act(&desks[1 - here], &id, "confirm").await;
@@ -317,6 +325,178 @@ async fn a_change_that_nobody_told_of_is_found() {
     let found = stream.change().await;
     assert_eq!(found.data["appointment_id"], *id);
     assert!(found.position() > booked.position());
+}
+
+/// Adds these versions to the history of a visit, and tells nobody.
+async fn change_behind(connection: &mut PgConnection, visit: &str, versions: RangeInclusive<i64>) {
+    let added = sqlx::query(
+        "INSERT INTO appointment_history (appointment_id, version, action, user_id, doctor_id,
+            starts_at, ends_at, status, changed_at)
+        SELECT appointment_id, number, 'change', user_id, doctor_id, starts_at, ends_at, status,
+            changed_at
+        FROM appointment_history, generate_series($2, $3) AS number
+        WHERE appointment_id = $1::uuid AND version = 1",
+    )
+    .bind(visit)
+    .bind(versions.start())
+    .bind(versions.end())
+    .execute(connection)
+    .await
+    .unwrap();
+    assert!(added.rows_affected() > 0);
+}
+
+/// Waits until it is so.
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let polled = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, polled).await.expect("it came in time");
+}
+
+/// The next changes of the visit are these versions, each once and in their order.
+async fn assert_told(stream: &mut Stream, visit: &str, versions: RangeInclusive<i64>) {
+    for version in versions {
+        let data = stream.change().await.data;
+        assert_eq!(
+            (&data["appointment_id"], &data["version"]),
+            (&json!(visit), &json!(version))
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_watches_misses_nothing_while_the_instances_do_not_hear_each_other() {
+    const LISTENERS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'LISTEN %'";
+    let clinic = Clinic::open().await;
+    let url = clinic.server.database_url();
+    let second = Server::start_with_admin(url, "other_admin").await;
+    let mut streams = [
+        Stream::ready(clinic.server.admin(), "").await,
+        Stream::ready(second.admin(), "").await,
+    ];
+    let id = visit(&clinic, 0, 0).await;
+    let mut operator = PgConnection::connect(url).await.unwrap();
+    let mut listeners = async |expected: i64| {
+        until(async || {
+            let count: i64 = sqlx::query_scalar(LISTENERS)
+                .fetch_one(&mut operator)
+                .await
+                .unwrap();
+            count == expected
+        })
+        .await;
+    };
+    listeners(2).await;
+    let mut operator = PgConnection::connect(url).await.unwrap();
+    // Those that are open stay; the superuser is always let in.
+    limit_connections(&mut operator, 0).await;
+    let ended = LISTENERS.replace("count(*)", "pg_terminate_backend(pid)");
+    sqlx::query(AssertSqlSafe(ended))
+        .execute(&mut operator)
+        .await
+        .unwrap();
+    listeners(0).await;
+    change_behind(&mut operator, &id, 2..=50).await;
+    for stream in &mut streams {
+        assert_told(stream, &id, 1..=50).await;
+    }
+    limit_connections(&mut operator, -1).await;
+    listeners(2).await;
+    let id = visit(&clinic, 0, 1).await;
+    for stream in &mut streams {
+        assert_told(stream, &id, 1..=1).await;
+    }
+    second.stop().await.unwrap();
+}
+
+/// How many connections the database lets anybody but the superuser have; -1: any number.
+async fn limit_connections(connection: &mut PgConnection, limit: i32) {
+    let change = format!(
+        "DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT {limit}', current_database());
+        END $$"
+    );
+    sqlx::query(AssertSqlSafe(change))
+        .execute(connection)
+        .await
+        .unwrap();
+}
+
+/// What a client leaves unread fills the buffers of its connection. Then it is cut off, which shows
+/// in that the only connection there may be is free again.
+#[tokio::test]
+async fn who_reads_nothing_is_cut_off_and_can_come_back() {
+    const BUFFER_BYTES: u32 = 4 * 1024;
+    // Several times what the buffers hold, and not so many that the stream is sent away.
+    const UNREAD: i64 = 1_000;
+    const CHANGES: i64 = 5_000;
+    let clinic = Clinic::open().await;
+    let id = visit(&clinic, 0, 0).await;
+    let transport = Transport {
+        write_timeout: Duration::from_millis(100),
+        max_connections: 1,
+        ..Transport::default()
+    };
+    let socket = TcpSocket::new_v4().unwrap();
+    // Those that it accepts have the same.
+    socket.set_send_buffer_size(BUFFER_BYTES).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(16).unwrap();
+    let address = door_at(listener, &clinic.server, EdgeConfig::default(), transport);
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(BUFFER_BYTES).unwrap();
+    let mut silent = socket.connect(address).await.unwrap();
+    let token = clinic.desk.token().expect("a token");
+    let request = format!(
+        "GET {EVENTS} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Last-Event-ID: 0\r\n\r\n"
+    );
+    silent.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains("\n\n") {
+        let count = timeout(DEADLINE, silent.read_buf(&mut read))
+            .await
+            .expect("something in time");
+        assert_ne!(count.unwrap(), 0, "it goes on");
+    }
+    let first = clinic
+        .server
+        .live()
+        .position()
+        .expect("it has started")
+        .get();
+    let mut connection = PgConnection::connect(clinic.server.database_url())
+        .await
+        .unwrap();
+    change_behind(&mut connection, &id, 2..=UNREAD).await;
+    let told = |count| {
+        let position = clinic.server.live().position().map(Position::get);
+        position == Some(first + count)
+    };
+    until(async || told(UNREAD - 1)).await;
+    let somebody = Client::anonymous(address).with_token(token);
+    let free_again = timeout(DEADLINE, somebody.get("/health")).await;
+    assert_eq!(free_again.expect("it is cut off").status, 200);
+    change_behind(&mut connection, &id, UNREAD + 1..=CHANGES).await;
+    until(async || told(CHANGES - 1)).await;
+
+    // What was under way when it was cut off may end anywhere.
+    let rest = timeout(DEADLINE, silent.read_to_end(&mut read)).await;
+    let _ = rest.expect("an end in time");
+    let read = String::from_utf8_lossy(&read);
+    let whole = read.rsplit_once("\n\n").expect("an event").0;
+    let last = whole.rsplit_once("id: ").expect("an id").1;
+    let last = last.lines().next().expect("an id");
+    let seen = whole.matches("event: appointment").count();
+    let seen = i64::try_from(seen).unwrap();
+    assert!((1..UNREAD).contains(&seen), "{seen}");
+    let mut again = Stream::open(&clinic.desk, "", Some(last)).await;
+    assert_told(&mut again, &id, seen + 1..=CHANGES).await;
 }
 
 #[tokio::test]

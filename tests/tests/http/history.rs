@@ -1,17 +1,11 @@
 //! What was done to a visit: by whom, when and why.
 
-use dcms_tests::Answer;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::support::{Clinic, NOBODY, book, with};
+use crate::support::{Clinic, NOBODY, book, items, with};
 
 const VISITS: &str = "/api/v1/appointments";
-
-fn items(answer: &Answer) -> &Vec<Value> {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"].as_array().expect("items")
-}
 
 #[tokio::test]
 async fn every_change_is_in_the_history_with_who_made_it_and_why() {

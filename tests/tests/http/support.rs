@@ -1,6 +1,8 @@
 //! What the tests of several groups need.
 
-use chrono::{Days, SecondsFormat, TimeDelta};
+use std::sync::LazyLock;
+
+use chrono::{Days, NaiveDate, SecondsFormat, TimeDelta};
 use dcms_domain::shared::Clock as _;
 use dcms_system::SystemClock;
 use dcms_tests::{Answer, Client, Server};
@@ -67,9 +69,15 @@ pub(crate) fn booking(patient: &str, doctor: &str, starts_at: &str, ends_at: &st
     json!({"patient_id": patient, "doctor_id": doctor, "starts_at": starts_at, "ends_at": ends_at})
 }
 
+/// The day, asked once: it stays the same in a test that goes on past midnight.
+pub(crate) fn today() -> NaiveDate {
+    static TODAY: LazyLock<NaiveDate> = LazyLock::new(|| SystemClock.now().date_naive());
+    *TODAY
+}
+
 /// Half an hour of a day in about a month.
 pub(crate) fn coming_half_hour() -> (String, String) {
-    let day = SystemClock.now().date_naive() + Days::new(30);
+    let day = today() + Days::new(30);
     let noon = day.and_hms_opt(12, 0, 0).expect("a time").and_utc();
     let [starts_at, ends_at] = [noon, noon + TimeDelta::minutes(30)]
         .map(|instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true));
@@ -135,6 +143,35 @@ pub(crate) fn etag(answer: &Answer) -> String {
         .header("etag")
         .unwrap_or_else(|| panic!("no ETag: {answer:?}"))
         .to_owned()
+}
+
+/// `PUT path` with a JSON body.
+pub(crate) async fn put(client: &Client, path: &str, body: &Value) -> Answer {
+    Answer::of(client.request(Method::PUT, path).json(body)).await
+}
+
+/// The same hours on every day of the week, each from when to when.
+pub(crate) fn every_day(hours: &[(&str, &str)]) -> Value {
+    let days = [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+    ];
+    let interval = |weekday: &str, (opens_at, closes_at): &(&str, &str)| json!({"weekday": weekday, "opens_at": opens_at, "closes_at": closes_at});
+    (days.iter())
+        .flat_map(|weekday| hours.iter().map(|hours| interval(weekday, hours)))
+        .collect()
+}
+
+/// Lets these be the hours of the clinic or a doctor, and have been since long ago.
+pub(crate) async fn set_hours(client: &Client, path: &str, intervals: &Value) {
+    let plan = json!({"valid_from": "2020-01-01", "intervals": intervals});
+    let answer = put(client, path, &plan).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 /// The list's items.

@@ -269,6 +269,32 @@ pub async fn changes_are_told_in_their_order(store: &dyn Store) {
     assert_eq!(told, [expected]);
 }
 
+/// The versions of a visit come in their order, in its history and among what is told, even where
+/// the clock of whoever made the later one was behind.
+pub async fn a_later_version_comes_later_whatever_the_clocks_say(store: &dyn Store) {
+    let stage = Stage::new(store);
+    let people = people(&stage).await;
+    let start = positions_assigned(&stage).await;
+    let visit = stage.visit(&people.anna, &people.doctor, stage.slot(0, 30));
+    stage.book(&visit).await.must();
+    let booked = version(&visit, &by_their_doctor(&visit, HistoryAction::Book));
+    let confirmed = next(&stage, &visit, |visit| {
+        visit.status = Status::Confirmed;
+        visit.updated_at = stage.at(-60);
+    });
+    let change = by_their_doctor(&visit, HistoryAction::Taken(Action::Confirm));
+    update(&stage, &confirmed, &change).await.must();
+    let confirmed = version(&confirmed, &change);
+    assert!(confirmed.changed_at < booked.changed_at);
+
+    positions_assigned(&stage).await;
+    let told = events_after(&stage, start, 10).await;
+    let told: Vec<_> = told.iter().map(|event| event.version).collect();
+    assert_eq!(told, [booked.version, confirmed.version]);
+    let of = HistoryOf::Appointment(visit.appointment_id);
+    assert_eq!(history(&stage, of).await, [booked, confirmed]);
+}
+
 /// What may still be taken back has no position; it gets one behind all that were given meanwhile.
 pub async fn a_change_is_told_when_it_is_committed(store: &dyn Store) {
     let stage = Stage::new(store);

@@ -196,6 +196,7 @@ suite! {
         a_change_is_by_known_users
         a_change_that_is_refused_leaves_no_trace
         changes_are_told_in_their_order
+        a_later_version_comes_later_whatever_the_clocks_say
         a_change_is_told_when_it_is_committed;
     catalog:
         a_service_is_stored_and_found
