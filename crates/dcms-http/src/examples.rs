@@ -62,6 +62,8 @@ fn by_schema_and_field() -> impl IntoIterator<Item = (&'static str, Value)> {
         ("CreateUser.password", json!("a-long-first-password")),
         ("Doctor.display_name", json!("Dr. Clara Weiss")),
         ("Obstacle.kind", json!("closure")),
+        ("Obstacle.starts_at", Value::Null),
+        ("Obstacle.ends_at", Value::Null),
         ("Obstacle.id", json!("0198f000-0000-7000-8000-00000000000e")),
         ("LogIn.username", json!("admin")),
         (

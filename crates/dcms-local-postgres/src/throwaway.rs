@@ -3,8 +3,8 @@
 //! All test processes of a user share one server in `/var/tmp/dcms-test-UID`. The first one starts
 //! it; a small shell script ends it and deletes its data some seconds after the last one has ended,
 //! however that happened. Each call of [`database`] gives a new database. One takes 10 MB and a run of
-//! all tests makes hundreds, so the next call drops those of tests that are over; the last ones
-//! vanish with the server.
+//! all tests makes hundreds, so the next call in the same process drops those of its tests that are
+//! over; the last ones of each process vanish with the server.
 
 use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -80,9 +80,12 @@ where
         "the template's name {template:?} is longer than {LONGEST_TEMPLATE_NAME_IN_BYTES} bytes"
     );
     let server = blocking(shared_server).await?;
-    drop_out_of_use(&server).await?;
+    if let Err(error) = drop_out_of_use(&server).await {
+        // That is no failure of the test that asks now.
+        tracing::warn!(%error, "databases of earlier tests stay");
+    }
     let database = database_on(&server, template, build).await?;
-    OF_THIS_TEST.with_borrow_mut(|OfOneTest(names)| names.push(database.name.clone()));
+    OF_THIS_TEST.with_borrow_mut(|DatabasesOfThisTest(names)| names.push(database.name.clone()));
     Ok(database)
 }
 
@@ -92,13 +95,13 @@ static OUT_OF_USE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 thread_local! {
     /// Each test has a thread. What a test leaves running, such as a store, may outlive its
     /// [`TestDatabase`], but not its thread.
-    static OF_THIS_TEST: RefCell<OfOneTest> = const { RefCell::new(OfOneTest(Vec::new())) };
+    static OF_THIS_TEST: RefCell<DatabasesOfThisTest> = const { RefCell::new(DatabasesOfThisTest(Vec::new())) };
 }
 
-struct OfOneTest(Vec<String>);
+struct DatabasesOfThisTest(Vec<String>);
 
 /// Only notes them down: where a thread ends, nothing can be awaited.
-impl Drop for OfOneTest {
+impl Drop for DatabasesOfThisTest {
     fn drop(&mut self) {
         let mut out_of_use = OUT_OF_USE.lock().unwrap_or_else(PoisonError::into_inner);
         out_of_use.append(&mut self.0);
@@ -116,10 +119,9 @@ async fn drop_out_of_use(server: &Server) -> Result<(), LocalPostgresError> {
     for name in names {
         // A program that the test has killed may still have a session.
         let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-        if let Err(error) = execute(&mut connection, statement).await {
-            // That is no failure of the test that asks now.
-            tracing::warn!(name, %error, "a database of an earlier test stays");
-        }
+        execute(&mut connection, statement)
+            .await
+            .map_err(LocalPostgresError::database(&name))?;
     }
     Ok(())
 }
@@ -475,12 +477,13 @@ async fn close_and_rename(
     .await
 }
 
-/// Copies the template under a name that this server never used before.
+/// Copies the template under a name that this server never used before, and no other process ever
+/// uses: after a crash numbers begin again, and a name must not be dropped that became another's.
 async fn copy(connection: &mut PgConnection, template: &str) -> Result<String, sqlx::Error> {
     let number: String = sqlx::query_scalar("SELECT pg_current_xact_id()::text")
         .fetch_one(&mut *connection)
         .await?;
-    let name = format!("test_{number}");
+    let name = format!("test_{}_{number}", std::process::id());
     let template = quoted(template);
     let statement = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY");
     execute(connection, statement).await?;

@@ -207,7 +207,7 @@ impl AppointmentRepository for PgSession {
     async fn book(
         &mut self,
         appointment: &Appointment,
-        change: &VersionCause,
+        cause: &VersionCause,
     ) -> Result<(), StoreError> {
         let planned = PlannedColumns::of(&appointment.services);
         // See CALENDAR_LOCK for the first and the second part. What ON CONFLICT compares with is
@@ -266,10 +266,10 @@ impl AppointmentRepository for PgSession {
             &planned.service_ids,
             &planned.quantities,
             &planned.unit_prices as &[Option<i64>],
-            change.action.as_str(),
-            Uuid::from(change.user_id),
-            change.impersonator_id.map(Uuid::from),
-            change.reason,
+            cause.action.as_str(),
+            Uuid::from(cause.user_id),
+            cause.impersonator_id.map(Uuid::from),
+            cause.reason,
         )
         .fetch_one(self.connection())
         .await
@@ -339,7 +339,7 @@ impl AppointmentRepository for PgSession {
     async fn update(
         &mut self,
         appointment: &Appointment,
-        change: &VersionCause,
+        cause: &VersionCause,
     ) -> Result<(), StoreError> {
         let planned = PlannedColumns::of(&appointment.services);
         // Those that claim no slot share the lock too: they write new index entries, which one
@@ -405,10 +405,10 @@ impl AppointmentRepository for PgSession {
             &planned.service_ids,
             &planned.quantities,
             &planned.unit_prices as &[Option<i64>],
-            change.action.as_str(),
-            Uuid::from(change.user_id),
-            change.impersonator_id.map(Uuid::from),
-            change.reason,
+            cause.action.as_str(),
+            Uuid::from(cause.user_id),
+            cause.impersonator_id.map(Uuid::from),
+            cause.reason,
         )
         .fetch_one(self.connection())
         .await
@@ -564,11 +564,11 @@ impl AppointmentRepository for PgSession {
             .into_iter()
             .map(Appointment::try_from)
             .collect::<Result<_, _>>()?;
-        let not_available = self.not_available(&appointments).await?;
-        let version = |id: Uuid| not_available.get(&id).copied();
+        let unavailable = self.versions_of_unavailable(&appointments).await?;
+        let version = |id: Uuid| unavailable.get(&id).copied();
         let coming = |appointment: Appointment| ComingVisit {
-            doctor_not_available: version(appointment.doctor_id.into()),
-            room_not_available: appointment.room_id.map(Uuid::from).and_then(version),
+            unavailable_doctor_version: version(appointment.doctor_id.into()),
+            unavailable_room_version: appointment.room_id.map(Uuid::from).and_then(version),
             appointment,
         };
         let visits = appointments.into_iter().map(coming).collect();
@@ -580,7 +580,7 @@ impl AppointmentRepository for PgSession {
 
 impl PgSession {
     /// The doctors and the rooms of the appointments that can not be booked, with their versions.
-    async fn not_available(
+    async fn versions_of_unavailable(
         &mut self,
         appointments: &[Appointment],
     ) -> Result<HashMap<Uuid, Version>, StoreError> {

@@ -163,6 +163,7 @@ GRANT EXECUTE ON FUNCTION redact_audit_of(uuid) TO dcms_app;
 
 -- Functions that constraints, generated columns and searches call as whoever writes or asks.
 -- Those of triggers run without.
+GRANT EXECUTE ON FUNCTION are_obstacles(text[]) TO dcms_app;
 GRANT EXECUTE ON FUNCTION is_sane(timestamp with time zone) TO dcms_app;
 GRANT EXECUTE ON FUNCTION is_sane_wall_time(timestamp without time zone) TO dcms_app;
 GRANT EXECUTE ON FUNCTION folded(text) TO dcms_app;

@@ -596,15 +596,15 @@ async fn opened_stream(address: &str, token: &str) -> tokio::net::TcpStream {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_streams_take_little_memory() {
+async fn streams_take_little_memory() {
     const STREAMS: usize = 2_000;
     const CONNECTIONS_BESIDES: usize = 100;
     const MOST_KIB_A_STREAM: u64 = 64;
     // Raises the limit of this process, and with it that of the server that it starts.
     let allowed = dcms_server::open_files::connections_to_allow();
-    let wanted = allowed
-        .saturating_sub(CONNECTIONS_BESIDES)
-        .clamp(1, STREAMS);
+    let wanted = allowed.saturating_sub(CONNECTIONS_BESIDES).min(STREAMS);
+    // With few, what is there anyway would count as theirs.
+    assert!(wanted >= 200, "a process may have {allowed} connections");
     if wanted < STREAMS {
         // Not by a macro: what those write is not shown when a test passes.
         let told = format!("{wanted} streams only: a process may have {allowed} connections\n");
@@ -651,7 +651,7 @@ async fn two_thousand_streams_take_little_memory() {
         read_until(stream, &visit).await;
     }
     let told = resident_kib(server.child.id());
-    let each = |now: u64| now.saturating_sub(before) / u64::try_from(wanted).unwrap();
+    let each = |now: u64| now.saturating_sub(before) / u64::try_from(wanted - 1).unwrap();
     println!(
         "a stream takes {} KiB when it is open, {} KiB after an event",
         each(opened),

@@ -12,8 +12,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::concurrency::until_waiting;
-use crate::support::{Clinic, NOBODY, book, every_day, items, put, today};
+use crate::support::{
+    Clinic, NOBODY, SERVED_AT_A_TIME, book, every_day, items, put, today, until_waiting,
+};
 
 const HOURS: &str = "/api/v1/clinic/hours";
 const CLOSURES: &str = "/api/v1/clinic/closures";
@@ -729,13 +730,16 @@ async fn a_doctor_or_room_that_goes_leaves_visits_in_conflict() {
 /// the closure is made, and more bookings come behind it. Then all of them go on.
 #[tokio::test]
 async fn no_visit_slips_past_a_closure() {
-    const VISITS_A_SIDE: i64 = 6;
+    const VISITS_A_SIDE: usize = 6;
+    const {
+        assert!(2 * VISITS_A_SIDE < SERVED_AT_A_TIME, "all of them wait");
+    }
     let clinic = Clinic::open().await;
     let admin = clinic.server.admin();
     let noon = coming_noon();
     let closure = json!({"starts_on": noon.date_naive().to_string(), "reason": "Strike"});
-    let book_from = |hour: i64| -> Vec<_> {
-        let bookings = (hour..hour + VISITS_A_SIDE).map(|hour| {
+    let book_from = |first: i64| -> Vec<_> {
+        let bookings = (first..).take(VISITS_A_SIDE).map(|hour| {
             let booking = booking_at(&clinic, noon - TimeDelta::hours(12), hour);
             let request = clinic.desk.request(Method::POST, "/api/v1/appointments");
             tokio::spawn(Answer::of(request.json(&booking)))
@@ -755,7 +759,7 @@ async fn no_visit_slips_past_a_closure() {
     let close = admin.request(Method::POST, CLOSURES).json(&closure);
     let close = tokio::spawn(Answer::of(close));
     until_waiting(&mut gate, VISITS_A_SIDE + 1).await;
-    bookings.extend(book_from(VISITS_A_SIDE));
+    bookings.extend(book_from(12));
     until_waiting(&mut gate, 2 * VISITS_A_SIDE + 1).await;
     gate.commit().await.unwrap();
 

@@ -2,8 +2,6 @@
 //! whatever would wait for that exceeds the deadline.
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use dcms_tests::{Answer, Client, Server, fresh_database};
@@ -13,12 +11,12 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::invoices::sequence;
-use crate::support::{Clinic, assert_unchanged, book, booking, etag, items, pay, url, with};
+use crate::support::{
+    Clinic, SERVED_AT_A_TIME, assert_unchanged, book, booking, etag, items, pay, soon,
+    until_waiting, url, with,
+};
 
 const VISITS: &str = "/api/v1/appointments";
-const DEADLINE: Duration = Duration::from_secs(20);
-/// How many connections to the database the server has.
-const SERVED_AT_A_TIME: usize = 16;
 
 /// A server on a database that leaves deadlocks alone.
 async fn start() -> Server {
@@ -48,7 +46,7 @@ async fn start() -> Server {
 /// The database keeps everybody from changing the table until as many as the server lets in at a
 /// time want to; then all of them do, at the same moment.
 async fn at_once(server: &Server, table: &str, requests: Vec<RequestBuilder>) -> Vec<Answer> {
-    let crowd = i64::try_from(requests.len().min(SERVED_AT_A_TIME)).unwrap();
+    let crowd = requests.len().min(SERVED_AT_A_TIME);
     let mut gate = PgConnection::connect(server.database_url()).await.unwrap();
     let mut gate = gate.begin().await.unwrap();
     let close = format!("LOCK TABLE {table} IN EXCLUSIVE MODE");
@@ -71,35 +69,6 @@ async fn at_once(server: &Server, table: &str, requests: Vec<RequestBuilder>) ->
         assert!(!answer.status.is_server_error(), "{answer:?}");
     }
     answers
-}
-
-/// How many connections to the database wait for a lock on a table, or one of the server's own making.
-async fn waiting(connection: &mut PgConnection) -> i64 {
-    sqlx::query_scalar(
-        "SELECT count(*) FROM pg_locks
-        WHERE NOT granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-    )
-    .fetch_one(connection)
-    .await
-    .unwrap()
-}
-
-/// Waits until that many do.
-pub(crate) async fn until_waiting(connection: &mut PgConnection, crowd: i64) {
-    soon(async {
-        while waiting(connection).await < crowd {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
-/// What the work gives, unless it waits for something that never comes.
-async fn soon<Outcome>(work: impl Future<Output = Outcome>) -> Outcome {
-    tokio::time::timeout(DEADLINE, work)
-        .await
-        .expect("an answer before the deadline")
 }
 
 fn post(client: &Client, path: &str, body: &Value) -> RequestBuilder {

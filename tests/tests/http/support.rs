@@ -1,6 +1,8 @@
 //! What the tests of several groups need.
 
+use std::future::Future;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{Days, NaiveDate, SecondsFormat, TimeDelta};
 use dcms_domain::shared::Clock as _;
@@ -8,10 +10,15 @@ use dcms_system::SystemClock;
 use dcms_tests::{Answer, Client, Server};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 /// A query, and the names of what it finds.
 pub(crate) type Search<'case> = (&'case [(&'case str, &'case str)], &'case [&'case str]);
 
+/// How long to wait for what has to come.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How many connections to the database the server has.
+pub(crate) const SERVED_AT_A_TIME: usize = 16;
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -240,4 +247,37 @@ pub(crate) fn assert_members(value: &Value, names: &[&str]) {
     let mut found: Vec<&String> = value.as_object().expect("an object").keys().collect();
     found.sort_unstable();
     assert_eq!(found, wanted);
+}
+
+/// What the work gives, unless it waits for something that never comes.
+pub(crate) async fn soon<Outcome>(work: impl Future<Output = Outcome>) -> Outcome {
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .expect("an end before the deadline")
+}
+
+/// Waits until it is so.
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    soon(async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until that many connections wait for a lock on a table, or one of the server's own making.
+pub(crate) async fn until_waiting(connection: &mut PgConnection, crowd: usize) {
+    until(async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks
+            WHERE NOT granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+        usize::try_from(waiting).unwrap() >= crowd
+    })
+    .await;
 }

@@ -20,26 +20,28 @@ pub struct ConflictScope {
     pub window: TimeWindow,
 }
 
-/// A visit that was booked and is not over, and whether it could be booked today.
+/// A visit that was booked and is not over, and who or what of it is not available any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComingVisit {
     /// The visit: scheduled or confirmed.
     pub appointment: Appointment,
     /// The version of its doctor, if disabled or no doctor any more.
-    pub doctor_not_available: Option<Version>,
+    pub unavailable_doctor_version: Option<Version>,
     /// The version of its room, if it has one that is inactive.
-    pub room_not_available: Option<Version>,
+    pub unavailable_room_version: Option<Version>,
 }
 
 impl ComingVisit {
-    /// What stands in its way and nobody accepted.
-    fn unaccepted(&self, timetable: &Timetable) -> Vec<Obstacle> {
+    /// What stands in its way, accepted or not.
+    pub(super) fn obstacles(&self, timetable: &Timetable) -> Vec<Obstacle> {
         let visit = &self.appointment;
         let mut obstacles = timetable.obstacles(visit.doctor_id, visit.slot);
-        obstacles.extend(self.doctor_not_available.map(Obstacle::DoctorNotAvailable));
-        obstacles.extend(self.room_not_available.map(Obstacle::RoomNotAvailable));
-        let accepted = &visit.accepted_obstacles;
-        obstacles.retain(|obstacle| !accepted.iter().any(|one| one.covers(*obstacle)));
+        let (doctor, room) = (
+            self.unavailable_doctor_version,
+            self.unavailable_room_version,
+        );
+        obstacles.extend(doctor.map(Obstacle::DoctorNotAvailable));
+        obstacles.extend(room.map(Obstacle::RoomNotAvailable));
         obstacles
     }
 }
@@ -58,6 +60,13 @@ impl Appointment {
     #[must_use]
     pub fn may_conflict(&self, now: Instant) -> bool {
         self.status.is_booked() && self.slot.ends_at() > now
+    }
+
+    /// Those of the obstacles that nobody accepted.
+    pub(super) fn unaccepted(&self, mut obstacles: Vec<Obstacle>) -> Vec<Obstacle> {
+        let accepted = &self.accepted_obstacles;
+        obstacles.retain(|obstacle| !accepted.iter().any(|one| one.covers(*obstacle)));
+        obstacles
     }
 }
 
@@ -117,7 +126,7 @@ async fn in_conflict(
         .timetable(&doctors, &(first..last))
         .await?;
     let conflict = |visit: ComingVisit| {
-        let obstacles = visit.unaccepted(&timetable);
+        let obstacles = visit.appointment.unaccepted(visit.obstacles(&timetable));
         (!obstacles.is_empty()).then_some(AppointmentConflict {
             appointment: visit.appointment,
             obstacles,

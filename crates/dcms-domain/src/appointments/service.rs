@@ -16,8 +16,8 @@ use crate::audit::{AuditAction, Audited as _, Entity};
 use crate::calendar::{Obstacle, Timetable};
 use crate::clinic::resolve_window;
 use crate::shared::{
-    AppointmentId, Change, CommonError, Expected, Faults, Instant, Page, PageLimit, PageRequest,
-    Ports, ServiceId, Version, WindowRequest, in_version, single_line_text,
+    AppointmentId, Change, CommonError, Expected, Faults, Instant, Page, PageRequest, Ports,
+    ServiceId, Version, WindowRequest, in_version, single_line_text,
 };
 use crate::store::{Repositories, StoreError, retry_conflicts};
 
@@ -53,8 +53,8 @@ impl AppointmentService {
             let mut work = self.ports.store.begin().await?;
             let appointment = self.decide_booking(&mut *work, command).await?;
             let reason = appointment.overbook_reason.as_ref();
-            let change = VersionCause::by(actor, HistoryAction::Book, reason);
-            work.appointments().book(&appointment, &change).await?;
+            let cause = VersionCause::by(actor, HistoryAction::Book, reason);
+            work.appointments().book(&appointment, &cause).await?;
             let entry = self.ports.audit_created(actor, &appointment);
             work.commit(&entry).await?;
             Ok(appointment)
@@ -288,8 +288,8 @@ impl AppointmentService {
             if next.claims_more_than(&current) {
                 work.appointments().hold_calendar().await?;
             }
-            let change = VersionCause::by(actor, HistoryAction::Change, None);
-            work.appointments().update(&next, &change).await?;
+            let cause = VersionCause::by(actor, HistoryAction::Change, None);
+            work.appointments().update(&next, &cause).await?;
             let action = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, action, &current, &next);
             work.commit(&entry).await?;
@@ -349,8 +349,8 @@ impl AppointmentService {
                 work.appointments().hold_calendar().await?;
             }
             let action = transition.action();
-            let change = VersionCause::by(actor, HistoryAction::Taken(action), reason.as_ref());
-            work.appointments().update(&next, &change).await?;
+            let cause = VersionCause::by(actor, HistoryAction::Taken(action), reason.as_ref());
+            work.appointments().update(&next, &cause).await?;
             let entry = self
                 .ports
                 .audit_changed(actor, action.into(), &current, &next);
@@ -411,8 +411,8 @@ impl AppointmentService {
             let reason = single_line_text(reason, 500, "/reason", &mut faults);
             faults.into_result()?;
             let now = self.ports.clock.now();
-            let obstacles = in_the_way(&mut *work, &current, now).await?;
-            if obstacles.is_empty() {
+            let obstacles = obstacles_now(&mut *work, &current, now).await?;
+            if current.unaccepted(obstacles.clone()).is_empty() {
                 return Err(AppointmentError::InvalidTransition {
                     from: current.status,
                     allowed: current.allowed_actions(now),
@@ -420,14 +420,14 @@ impl AppointmentService {
             }
             let next = Appointment {
                 overbook_reason: Some(reason),
-                accepted_obstacles: [&*current.accepted_obstacles, &*obstacles].concat(),
+                accepted_obstacles: obstacles,
                 version: current.version.next(),
                 updated_at: now,
                 ..current.clone()
             };
             let reason = next.overbook_reason.as_ref();
-            let change = VersionCause::by(actor, HistoryAction::AcceptConflict, reason);
-            work.appointments().update(&next, &change).await?;
+            let cause = VersionCause::by(actor, HistoryAction::AcceptConflict, reason);
+            work.appointments().update(&next, &cause).await?;
             let action = AuditAction::AcceptConflict;
             let entry = self.ports.audit_changed(actor, action, &current, &next);
             work.commit(&entry).await?;
@@ -437,28 +437,30 @@ impl AppointmentService {
     }
 }
 
-/// What stands in the way of a visit now and nobody accepted, while nobody changes plans; nothing
-/// when it is not to come.
-async fn in_the_way(
+/// What stands in the way of a visit now, accepted or not; nothing when it is not to come.
+async fn obstacles_now(
     work: &mut dyn Repositories,
     visit: &Appointment,
     now: Instant,
 ) -> Result<Vec<Obstacle>, StoreError> {
+    if !visit.may_conflict(now) {
+        return Ok(Vec::new());
+    }
+    // For what it holds: plans, the doctor and the room stay as they are until the end.
     work.appointments().standing(parties_of(visit)).await?;
+    // A doctor's visits never overlap: it is the only one.
     let scope = ConflictScope {
         doctor_id: Some(visit.doctor_id),
         window: visit.slot.into(),
         ..ConflictScope::default()
     };
-    let page = PageRequest {
-        limit: PageLimit::LARGEST,
-        after: None,
-    };
-    let found = conflicts(work, &scope, now, page).await?.items;
-    let same =
-        |found: &AppointmentConflict| found.appointment.appointment_id == visit.appointment_id;
-    let conflict = found.into_iter().find(same);
-    Ok(conflict.map_or_else(Vec::new, |conflict| conflict.obstacles))
+    let page = PageRequest::first();
+    let found = work.appointments().coming(&scope, now, page).await?;
+    let timetable = timetable_of(work, visit).await?;
+    let found = found.items.iter();
+    Ok(found
+        .flat_map(|visit| visit.obstacles(&timetable))
+        .collect())
 }
 
 async fn timetable_of(

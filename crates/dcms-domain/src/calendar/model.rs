@@ -186,24 +186,25 @@ impl Obstacle {
     pub fn from_name(name: &str) -> Option<Self> {
         let (kind, which) = name.split_once(':')?;
         match kind {
-            "clinic_hours" => part(which).map(Self::ClinicHours),
-            "doctor_hours" => part(which).map(Self::DoctorHours),
+            "clinic_hours" => part_from_name(which).map(Self::ClinicHours),
+            "doctor_hours" => part_from_name(which).map(Self::DoctorHours),
             "closure" => Some(Self::Closure(which.parse::<Uuid>().ok()?.into())),
             "time_off" => Some(Self::TimeOff(which.parse::<Uuid>().ok()?.into())),
-            "doctor_not_available" => version(which).map(Self::DoctorNotAvailable),
-            "room_not_available" => version(which).map(Self::RoomNotAvailable),
+            "doctor_not_available" => version_from_name(which).map(Self::DoctorNotAvailable),
+            "room_not_available" => version_from_name(which).map(Self::RoomNotAvailable),
             _ => None,
         }
     }
 }
 
-fn part(name: &str) -> Option<TimeSlot> {
+fn part_from_name(name: &str) -> Option<TimeSlot> {
     let (starts_at, ends_at) = name.split_once('/')?;
     TimeSlot::new(starts_at.parse().ok()?, ends_at.parse().ok()?).ok()
 }
 
-fn version(name: &str) -> Option<Version> {
-    name.parse().ok().map(Version::new)
+fn version_from_name(name: &str) -> Option<Version> {
+    let number = name.parse().ok().filter(|number| *number >= 0);
+    number.map(Version::new)
 }
 
 /// How it is stored: its kind, a colon, and which: an id, a version, or an ISO 8601 interval.

@@ -1199,8 +1199,8 @@ pub(crate) const WRITES: [Write; 56] = [
                 .returning(move |_, _, _| {
                     let visit = ComingVisit {
                         appointment: Samples::get().visit.clone(),
-                        doctor_not_available: None,
-                        room_not_available: None,
+                        unavailable_doctor_version: None,
+                        unavailable_room_version: None,
                     };
                     answers.with(Page {
                         items: vec![visit],

@@ -62,7 +62,7 @@ pub(crate) struct Obstacle {
     id: Option<Id>,
     /// Of hours: when the part of the visit begins that lies outside them.
     starts_at: Option<Instant>,
-    /// Of hours: when that part ends.
+    /// Of hours: when the part of the visit ends that lies outside them.
     ends_at: Option<Instant>,
 }
 

@@ -301,6 +301,16 @@ async fn values_have_their_form() {
     ] {
         books.assert_refused(statement, Rule::ValueRefused).await;
     }
+    for name in [
+        "",
+        "closure",
+        "clinic_hours:x",
+        "closure:x",
+        "doctor_not_available:-1",
+    ] {
+        let statement = format!("UPDATE appointments SET accepted_obstacles = ARRAY['{name}']");
+        books.assert_refused(&statement, Rule::ValueRefused).await;
+    }
 }
 
 #[tokio::test]

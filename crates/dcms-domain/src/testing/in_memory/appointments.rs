@@ -70,10 +70,10 @@ impl State {
         let room = visit.room_id.and_then(|room_id| self.rooms.get(&room_id));
         ComingVisit {
             appointment: visit.clone(),
-            doctor_not_available: doctor
+            unavailable_doctor_version: doctor
                 .filter(|(user, _)| !user.is_active || !user.roles.contains(Role::Doctor))
                 .map(|(user, _)| user.version),
-            room_not_available: room.filter(|room| !room.is_active).map(|room| room.version),
+            unavailable_room_version: room.filter(|room| !room.is_active).map(|room| room.version),
         }
     }
 }

@@ -158,6 +158,8 @@ pub async fn a_visit_is_stored_and_found(store: &dyn Store) {
         quantity: Quantity::new(quantity).expect("within bounds"),
         unit_price: Some(Cents::new(8_000)),
     };
+    let late = stage.at(5) + chrono::TimeDelta::microseconds(1);
+    let late_part = TimeSlot::new(late, stage.at(6)).must();
     let full = Appointment {
         room_id: Some(room.room_id),
         notes: Some("Two\nlines".to_owned()),
@@ -171,7 +173,7 @@ pub async fn a_visit_is_stored_and_found(store: &dyn Store) {
         ],
         overbook_reason: Some("Pain".to_owned()),
         accepted_obstacles: vec![
-            Obstacle::ClinicHours(stage.slot(0, 5)),
+            Obstacle::ClinicHours(late_part),
             Obstacle::DoctorHours(stage.slot(10, 24 * 60)),
             Obstacle::Closure(stage.id()),
             Obstacle::TimeOff(stage.id()),
@@ -632,28 +634,22 @@ pub async fn coming_visits_are_found(store: &dyn Store) {
         (130, Status::Cancelled),
         (140, Status::NoShow),
     ] {
-        let visit = in_room(room.room_id, minute);
-        stage.book(&visit).await.must();
-        let later = next(&visit, |visit| {
-            visit.status = status;
-            visit.cancel_reason = (status == Status::Cancelled).then(|| "Ill".to_owned());
-        });
-        update(&stage, &later).await.must();
+        book_with_status(&stage, &in_room(room.room_id, minute), status).await;
     }
 
     let coming = |appointment: &Appointment| ComingVisit {
         appointment: appointment.clone(),
-        doctor_not_available: None,
-        room_not_available: None,
+        unavailable_doctor_version: None,
+        unavailable_room_version: None,
     };
     let all = [
         coming(&under_way),
         ComingVisit {
-            doctor_not_available: Some(disabled.version),
+            unavailable_doctor_version: Some(disabled.version),
             ..coming(&without_doctor)
         },
         ComingVisit {
-            room_not_available: Some(closed.version),
+            unavailable_room_version: Some(closed.version),
             ..coming(&without_room)
         },
         coming(&confirmed),
@@ -693,6 +689,15 @@ pub async fn coming_visits_are_found(store: &dyn Store) {
     let second = coming_in(&stage, &any, page_of(2, first.next)).await;
     assert_eq!(second.items, all[2..]);
     assert_eq!(second.next, None);
+}
+
+async fn book_with_status(stage: &Stage<'_>, visit: &Appointment, status: Status) {
+    stage.book(visit).await.must();
+    let later = next(visit, |visit| {
+        visit.status = status;
+        visit.cancel_reason = (status == Status::Cancelled).then(|| "Ill".to_owned());
+    });
+    update(stage, &later).await.must();
 }
 
 async fn coming_in(

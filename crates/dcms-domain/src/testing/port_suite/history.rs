@@ -282,9 +282,9 @@ pub async fn a_later_version_comes_later_whatever_the_clocks_say(store: &dyn Sto
         visit.status = Status::Confirmed;
         visit.updated_at = stage.at(-60);
     });
-    let change = by_their_doctor(&visit, HistoryAction::Taken(Action::Confirm));
-    update(&stage, &confirmed, &change).await.must();
-    let confirmed = version(&confirmed, &change);
+    let cause = by_their_doctor(&visit, HistoryAction::Taken(Action::Confirm));
+    update(&stage, &confirmed, &cause).await.must();
+    let confirmed = version(&confirmed, &cause);
     assert!(confirmed.changed_at < booked.changed_at);
 
     positions_assigned(&stage).await;
