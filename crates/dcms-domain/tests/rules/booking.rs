@@ -653,8 +653,8 @@ fn a_doctor_who_goes_again_puts_an_accepted_visit_in_conflict_again() {
             };
             let identity = &clinic.services.identity;
             let doctor = clinic.doctor.user_id;
-            let changed = identity.change_user(&clinic.admin, doctor, &ANY, changes);
-            let conflicts = changed.await.unwrap().conflicts;
+            let answer = identity.change_user(&clinic.admin, doctor, &ANY, changes);
+            let conflicts = answer.await.unwrap().conflicts;
             conflicts.map_or(0, |conflicts| conflicts.visits.len())
         };
         for _ in 0..2 {

@@ -301,15 +301,28 @@ async fn values_have_their_form() {
     ] {
         books.assert_refused(statement, Rule::ValueRefused).await;
     }
+}
+
+/// Whatever is kept of what was accepted can be read.
+#[tokio::test]
+async fn what_was_accepted_has_its_form() {
+    let clinic = Clinic::open().await;
+    let patient = clinic.register("Anna", "Meyer").await;
+    let visit = clinic.visit_in(0, &patient);
+    let visits = &clinic.services.appointments;
+    done(visits.book(&clinic.admin, visit).await);
+    let mut connection = raw_connection(clinic.database.url()).await;
     for name in [
-        "",
-        "closure",
-        "clinic_hours:x",
-        "closure:x",
-        "doctor_not_available:-1",
+        "NULL",
+        "''",
+        "'closure'",
+        "'clinic_hours:x'",
+        "'closure:x'",
+        "'doctor_not_available:-1'",
     ] {
-        let statement = format!("UPDATE appointments SET accepted_obstacles = ARRAY['{name}']");
-        books.assert_refused(&statement, Rule::ValueRefused).await;
+        let statement = format!("UPDATE appointments SET accepted_obstacles = ARRAY[{name}]");
+        let refused = refusal(&mut connection, &statement).await;
+        assert_eq!(refused, Some(Rule::ValueRefused), "{name}");
     }
 }
 
