@@ -47,9 +47,10 @@ const PROBLEMS: &str = "x-problems";
 const MAX_BODY_BYTES: &str = "x-max-body-bytes";
 
 /// The schemas of resources that count their changes: an answer that is one has an `ETag`.
-const VERSIONED: [&str; 14] = [
+const VERSIONED: [&str; 15] = [
     "Appointment",
     "ChangedHours",
+    "ChangedClinic",
     "ChangedRoom",
     "ChangedUser",
     "Clinic",

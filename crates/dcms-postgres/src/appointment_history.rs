@@ -30,6 +30,7 @@ struct VersionRow {
     user_id: Option<Uuid>,
     impersonator_id: Option<Uuid>,
     reason: Option<String>,
+    overbook_reason: Option<String>,
     doctor_id: Uuid,
     room_id: Option<Uuid>,
     starts_at: Instant,
@@ -49,6 +50,7 @@ impl TryFrom<VersionRow> for AppointmentVersion {
             user_id: row.user_id.map(UserId::from),
             impersonator_id: row.impersonator_id.map(UserId::from),
             reason: row.reason,
+            overbook_reason: row.overbook_reason,
             doctor_id: row.doctor_id.into(),
             room_id: row.room_id.map(RoomId::from),
             slot: slot(row.starts_at, row.ends_at)?,
@@ -80,8 +82,8 @@ impl HistoryRepository for PgSession {
         };
         let rows = sqlx::query_as!(
             VersionRow,
-            "SELECT appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
-                room_id, starts_at, ends_at, status, changed_at
+            "SELECT appointment_id, version, action, user_id, impersonator_id, reason,
+                overbook_reason, doctor_id, room_id, starts_at, ends_at, status, changed_at
             FROM appointment_history
             WHERE appointment_id = ANY (ARRAY(
                     SELECT $1::uuid

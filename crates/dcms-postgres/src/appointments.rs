@@ -237,10 +237,10 @@ impl AppointmentRepository for PgSession {
             ), history AS (
                 INSERT INTO appointment_history (
                     appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
-                    room_id, starts_at, ends_at, status, changed_at
+                    room_id, starts_at, ends_at, status, overbook_reason, changed_at
                 )
                 SELECT appointment_id, version, $23, $24, $25, $26, doctor_id, room_id, starts_at,
-                    ends_at, status, updated_at
+                    ends_at, status, overbook_reason, updated_at
                 FROM booked
             )
             SELECT EXISTS (SELECT FROM booked) AS \"booked!\"",
@@ -377,10 +377,10 @@ impl AppointmentRepository for PgSession {
             ), history AS (
                 INSERT INTO appointment_history (
                     appointment_id, version, action, user_id, impersonator_id, reason, doctor_id,
-                    room_id, starts_at, ends_at, status, changed_at
+                    room_id, starts_at, ends_at, status, overbook_reason, changed_at
                 )
                 SELECT appointment_id, version, $22, $23, $24, $25, doctor_id, room_id, starts_at,
-                    ends_at, status, updated_at
+                    ends_at, status, overbook_reason, updated_at
                 FROM changed
             )
             SELECT EXISTS (SELECT FROM changed) AS \"changed!\"",
@@ -564,11 +564,11 @@ impl AppointmentRepository for PgSession {
             .into_iter()
             .map(Appointment::try_from)
             .collect::<Result<_, _>>()?;
-        let unavailable = self.versions_of_unavailable(&appointments).await?;
-        let version = |id: Uuid| unavailable.get(&id).copied();
+        let not_available_since = self.not_available_since(&appointments).await?;
+        let since = |id: Uuid| not_available_since.get(&id).copied();
         let coming = |appointment: Appointment| ComingVisit {
-            unavailable_doctor_version: version(appointment.doctor_id.into()),
-            unavailable_room_version: appointment.room_id.map(Uuid::from).and_then(version),
+            doctor_not_available_since: since(appointment.doctor_id.into()),
+            room_not_available_since: appointment.room_id.map(Uuid::from).and_then(since),
             appointment,
         };
         let visits = appointments.into_iter().map(coming).collect();
@@ -579,11 +579,11 @@ impl AppointmentRepository for PgSession {
 }
 
 impl PgSession {
-    /// The doctors and the rooms of the appointments that can not be booked, with their versions.
-    async fn versions_of_unavailable(
+    /// The doctors and the rooms of the appointments that cannot be booked, and since when.
+    async fn not_available_since(
         &mut self,
         appointments: &[Appointment],
-    ) -> Result<HashMap<Uuid, Version>, StoreError> {
+    ) -> Result<HashMap<Uuid, Instant>, StoreError> {
         let visits = appointments.iter();
         let doctors: Vec<Uuid> = visits.clone().map(|visit| visit.doctor_id.into()).collect();
         let rooms: Vec<Uuid> = visits
@@ -591,20 +591,18 @@ impl PgSession {
             .map(Uuid::from)
             .collect();
         let rows = sqlx::query!(
-            "SELECT user_id AS \"id!\", version AS \"version!\" FROM users
-            WHERE user_id = ANY ($1) AND NOT (is_active AND 'doctor' = ANY (roles))
+            "SELECT user_id AS \"id!\", not_available_since AS \"since!\" FROM users
+            WHERE user_id = ANY ($1) AND not_available_since IS NOT NULL
             UNION ALL
-            SELECT room_id, version FROM rooms WHERE room_id = ANY ($2) AND NOT is_active",
+            SELECT room_id, not_available_since FROM rooms
+            WHERE room_id = ANY ($2) AND not_available_since IS NOT NULL",
             &doctors,
             &rooms,
         )
         .fetch_all(self.connection())
         .await
         .map_err(store_error)?;
-        let versions = rows.into_iter();
-        Ok(versions
-            .map(|row| (row.id, Version::new(row.version)))
-            .collect())
+        Ok(rows.into_iter().map(|row| (row.id, row.since)).collect())
     }
 
     /// What stood in the way of a booking. When nothing does any more, the booking can be tried

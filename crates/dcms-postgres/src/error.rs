@@ -249,6 +249,7 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("appointment_history_user_id_fkey", Rule::UserUnknown),
     ("appointment_history_impersonator_id_fkey", Rule::UserUnknown),
     ("appointment_history_reason_form", Rule::ValueRefused),
+    ("appointment_history_overbook_reason_form", Rule::ValueRefused),
     ("appointment_history_doctor_id_fkey", Rule::DoctorUnknown),
     ("appointment_history_room_id_fkey", Rule::RoomUnknown),
     ("appointment_history_starts_at_sane", Rule::ValueRefused),

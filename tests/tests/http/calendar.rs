@@ -722,6 +722,44 @@ async fn a_doctor_or_room_that_goes_leaves_visits_in_conflict() {
         assert_eq!(conflicts(&admin.patch(&path, &gone).await), both);
         assert_no_word_of_conflicts(&admin.patch(&path, &back).await);
     }
+
+    // What was accepted stays so, whatever else becomes of the doctor.
+    let gone = admin.patch(&path, &json!({"is_active": false})).await;
+    assert_eq!(conflicts(&gone), both);
+    for visit in [&in_room, &without_room] {
+        let accept = format!("/api/v1/appointments/{visit}/accept_conflict");
+        let accepted = admin.post(&accept, &json!({"reason": "Agreed"})).await;
+        assert_eq!(accepted.status, 200, "{accepted:?}");
+    }
+    let reset = json!({"new_password": "another-long-password"});
+    let reset = admin.post(&format!("{path}/reset_password"), &reset).await;
+    assert!(reset.status.is_success(), "{reset:?}");
+    admin.patch(&path, &json!({"display_name": "Third"})).await;
+    let listed = admin.get("/api/v1/appointments/conflicts").await;
+    assert_eq!(items(&listed).len(), 0, "{listed:?}");
+}
+
+/// Every plan moves with the clock on the wall.
+#[tokio::test]
+async fn another_time_zone_leaves_visits_in_conflict() {
+    let clinic = Clinic::open().await;
+    let admin = clinic.server.admin();
+    put(
+        admin,
+        HOURS,
+        &json!({"intervals": every_day(&[("09:00", "17:00")])}),
+    )
+    .await;
+    let visit = visit_at(&clinic, coming_noon(), 0).await;
+    let zone = |zone: &str| json!({"time_zone": zone});
+    let here = admin.patch("/api/v1/clinic", &zone("Europe/London")).await;
+    assert_eq!(conflicts(&here), []);
+    let far = admin.patch("/api/v1/clinic", &zone("Asia/Tokyo")).await;
+    assert_eq!(conflicts(&far), because("clinic_hours", &[&visit]));
+    let renamed = admin
+        .patch("/api/v1/clinic", &json!({"clinic_name": "A"}))
+        .await;
+    assert_no_word_of_conflicts(&renamed);
 }
 
 /// A visit is booked before the clinic is closed, and told then, or is refused.

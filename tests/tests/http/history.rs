@@ -20,13 +20,17 @@ async fn every_change_is_in_the_history_with_who_made_it_and_why() {
     let visit = format!("{VISITS}/{}", book(doctor, &overbooked).await);
     let admin_as_desk = server.act_as(&desk.user_id).await;
     let changes = [
-        (desk, "", json!({"notes": "Bring X-rays"})),
+        (
+            desk,
+            "",
+            json!({"notes": "Bring X-rays", "reason": "Asked for it"}),
+        ),
         (
             desk,
             "/reschedule",
             json!({
                 "starts_at": "2026-12-02T09:00:00Z", "ends_at": "2026-12-02T10:00:00Z",
-                "doctor_id": other.user_id, "room_id": room,
+                "doctor_id": other.user_id, "room_id": room, "reason": "Late",
             }),
         ),
         (desk, "/confirm", Value::Null),
@@ -67,10 +71,20 @@ async fn every_change_is_in_the_history_with_who_made_it_and_why() {
     let admin = json!(server.admin().user_id);
     let impersonators = [&nobody, &nobody, &nobody, &nobody, &admin, &nobody];
     assert_eq!(column("impersonator_id"), impersonators);
-    let (pain, left) = (json!("In pain"), json!("Had to leave"));
     assert_eq!(
-        column("reason"),
-        [&pain, &nobody, &nobody, &nobody, &nobody, &left]
+        json!(column("reason")),
+        json!([
+            "In pain",
+            "Asked for it",
+            "Late",
+            null,
+            null,
+            "Had to leave"
+        ])
+    );
+    assert_eq!(
+        json!(column("overbook_reason")),
+        json!(["In pain", "In pain", null, null, null, null])
     );
     let other = &*other.user_id;
     assert_eq!(
@@ -151,9 +165,11 @@ async fn a_change_that_is_refused_is_in_no_history() {
 #[tokio::test]
 async fn the_history_of_an_anonymized_patient_gives_no_reasons() {
     let clinic = Clinic::open().await;
-    let visit = clinic
-        .visit("2026-12-01T09:00:00Z", "2026-12-01T09:30:00Z")
-        .await;
+    let visit = with(
+        clinic.booking("2026-12-01T09:00:00Z", "2026-12-01T09:30:00Z"),
+        &json!({"overbook_reason": "Anna is in Oldtown for a day"}),
+    );
+    let visit = book(clinic.server.admin(), &visit).await;
     let visit = format!("{VISITS}/{visit}");
     let reason = json!({"reason": "Anna moved to Oldtown"});
     let cancelled = clinic.desk.post(&format!("{visit}/cancel"), &reason).await;
@@ -170,9 +186,13 @@ async fn the_history_of_an_anonymized_patient_gives_no_reasons() {
     let history = admin.get(&format!("{visit}/history")).await;
     let told: Vec<_> = items(&history)
         .iter()
-        .map(|item| (&item["action"], &item["reason"]))
+        .map(|item| (&item["action"], &item["reason"], &item["overbook_reason"]))
         .collect();
-    let expected = json!([["book", null], ["cancel", "redacted"], ["anonymize", null]]);
+    let expected = json!([
+        ["book", "redacted", "redacted"],
+        ["cancel", "redacted", "redacted"],
+        ["anonymize", null, "redacted"],
+    ]);
     assert_eq!(json!(told), expected);
     let export = admin.get(&format!("{patient}/export")).await;
     assert!(!export.body.to_string().contains("Oldtown"), "{export:?}");

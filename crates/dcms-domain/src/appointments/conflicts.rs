@@ -2,7 +2,7 @@
 
 use super::{Appointment, AppointmentKey};
 use crate::calendar::{Obstacle, Timetable};
-use crate::shared::{Instant, Page, PageLimit, PageRequest, RoomId, TimeWindow, UserId, Version};
+use crate::shared::{Instant, Page, PageLimit, PageRequest, RoomId, TimeWindow, UserId};
 use crate::store::{Repositories, StoreError};
 
 /// How many visits are looked at for one page of conflicts, in pages of a store: enough for months
@@ -25,10 +25,10 @@ pub struct ConflictScope {
 pub struct ComingVisit {
     /// The visit: scheduled or confirmed.
     pub appointment: Appointment,
-    /// The version of its doctor, if disabled or no doctor any more.
-    pub unavailable_doctor_version: Option<Version>,
-    /// The version of its room, if it has one that is inactive.
-    pub unavailable_room_version: Option<Version>,
+    /// Since when its doctor is disabled or no doctor any more, if so.
+    pub doctor_not_available_since: Option<Instant>,
+    /// Since when its room is inactive, if it has one that is.
+    pub room_not_available_since: Option<Instant>,
 }
 
 impl ComingVisit {
@@ -37,8 +37,8 @@ impl ComingVisit {
         let visit = &self.appointment;
         let mut obstacles = timetable.obstacles(visit.doctor_id, visit.slot);
         let (doctor, room) = (
-            self.unavailable_doctor_version,
-            self.unavailable_room_version,
+            self.doctor_not_available_since,
+            self.room_not_available_since,
         );
         obstacles.extend(doctor.map(Obstacle::DoctorNotAvailable));
         obstacles.extend(room.map(Obstacle::RoomNotAvailable));

@@ -100,6 +100,8 @@ pub struct AppointmentVersion {
     pub impersonator_id: Option<UserId>,
     /// Why, if a reason was given.
     pub reason: Option<String>,
+    /// Why it takes place from then on although something is in its way, if somebody said so.
+    pub overbook_reason: Option<String>,
     /// Who was to treat from then on.
     pub doctor_id: UserId,
     /// Where, if that was settled.

@@ -249,6 +249,8 @@ pub struct AppointmentChanges {
     pub room_id: Change<RoomId>,
     /// What is planned; replaces what was.
     pub services: Change<Vec<ServiceRequest>>,
+    /// Why, for the history.
+    pub reason: Option<String>,
 }
 
 /// An action with what it takes.

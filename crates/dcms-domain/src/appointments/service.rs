@@ -282,13 +282,15 @@ impl AppointmentService {
                 .map(|notes| notes_text(&notes, &mut faults))
                 .apply(next.notes);
             replan(&mut *work, &current, &mut next, changes, &mut faults).await?;
+            let reason = changes.reason.as_deref();
+            let reason = reason.map(|reason| single_line_text(reason, 500, "/reason", &mut faults));
             faults.into_result()?;
             next.version = next.version.next();
             next.updated_at = self.ports.clock.now();
             if next.claims_more_than(&current) {
                 work.appointments().hold_calendar().await?;
             }
-            let cause = VersionCause::by(actor, HistoryAction::Change, None);
+            let cause = VersionCause::by(actor, HistoryAction::Change, reason.as_ref());
             work.appointments().update(&next, &cause).await?;
             let action = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, action, &current, &next);

@@ -142,7 +142,7 @@ pub struct Timetable {
 /// What stands in the way of a visit, besides other visits.
 ///
 /// It says so much that what was accepted of a visit can be told from what came later: other
-/// minutes of it, another closure, a doctor or a room that was changed since.
+/// minutes of it, another closure, a doctor or a room that came back and is gone again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
     /// The clinic is not open for this part of the visit.
@@ -153,10 +153,10 @@ pub enum Obstacle {
     Closure(ClosureId),
     /// The doctor is not there for some of it.
     TimeOff(TimeOffId),
-    /// The doctor, in this version, is disabled, or no doctor any more.
-    DoctorNotAvailable(Version),
-    /// The room, in this version, is inactive.
-    RoomNotAvailable(Version),
+    /// The doctor is disabled, or no doctor any more, since then.
+    DoctorNotAvailable(Instant),
+    /// The room is inactive since then.
+    RoomNotAvailable(Instant),
 }
 
 impl Obstacle {
@@ -190,8 +190,8 @@ impl Obstacle {
             "doctor_hours" => part_from_name(which).map(Self::DoctorHours),
             "closure" => Some(Self::Closure(which.parse::<Uuid>().ok()?.into())),
             "time_off" => Some(Self::TimeOff(which.parse::<Uuid>().ok()?.into())),
-            "doctor_not_available" => version_from_name(which).map(Self::DoctorNotAvailable),
-            "room_not_available" => version_from_name(which).map(Self::RoomNotAvailable),
+            "doctor_not_available" => which.parse().ok().map(Self::DoctorNotAvailable),
+            "room_not_available" => which.parse().ok().map(Self::RoomNotAvailable),
             _ => None,
         }
     }
@@ -202,26 +202,20 @@ fn part_from_name(name: &str) -> Option<TimeSlot> {
     TimeSlot::new(starts_at.parse().ok()?, ends_at.parse().ok()?).ok()
 }
 
-fn version_from_name(name: &str) -> Option<Version> {
-    let number = name.parse().ok().filter(|number| *number >= 0);
-    number.map(Version::new)
-}
-
-/// How it is stored: its kind, a colon, and which: an id, a version, or an ISO 8601 interval.
+/// How it is stored: its kind, a colon, and which: an id, an instant, or an ISO 8601 interval.
 impl fmt::Display for Obstacle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = |instant: Instant| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         write!(formatter, "{}:", self.kind())?;
         match self {
             Self::ClinicHours(part) | Self::DoctorHours(part) => {
-                let instant =
-                    |instant: Instant| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
                 let (starts_at, ends_at) = (instant(part.starts_at()), instant(part.ends_at()));
                 write!(formatter, "{starts_at}/{ends_at}")
             }
             Self::Closure(closure_id) => write!(formatter, "{closure_id}"),
             Self::TimeOff(time_off_id) => write!(formatter, "{time_off_id}"),
-            Self::DoctorNotAvailable(version) | Self::RoomNotAvailable(version) => {
-                write!(formatter, "{}", version.get())
+            Self::DoctorNotAvailable(since) | Self::RoomNotAvailable(since) => {
+                formatter.write_str(&instant(*since))
             }
         }
     }

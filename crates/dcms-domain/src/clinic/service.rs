@@ -35,7 +35,8 @@ impl ClinicService {
         Ok(connection.clinic().settings().await?)
     }
 
-    /// Changes the clinic's settings.
+    /// Changes the clinic's settings. A new time zone moves all plans, so it is answered with the
+    /// visits that are in conflict then.
     ///
     /// # Errors
     /// Faults; [`ClinicError::CurrencyFrozen`]; [`CommonError::VersionMismatch`].
@@ -44,7 +45,7 @@ impl ClinicService {
         actor: &Actor,
         expected: &Expected,
         changes: ClinicChanges,
-    ) -> Result<ClinicSettings, ClinicError> {
+    ) -> Result<Changed<ClinicSettings>, ClinicError> {
         actor.require(Permission::ChangeClinic)?;
         let changes = &changes;
         retry_conflicts(&*self.ports.store, || async move {
@@ -55,15 +56,23 @@ impl ClinicService {
             }
             let settings = in_version(Some(work.clinic().settings().await?), expected)?;
             let before = settings.clone();
-            let settings = settings.changed(changes.clone(), self.ports.clock.now())?;
+            let now = self.ports.clock.now();
+            let settings = settings.changed(changes.clone(), now)?;
             if settings.currency != before.currency && work.invoices().lock_numbering().await? > 0 {
                 return Err(ClinicError::CurrencyFrozen);
             }
             work.clinic().update_settings(&settings).await?;
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &settings);
+            let changed = if settings.time_zone == before.time_zone {
+                Changed::without_conflicts(settings)
+            } else {
+                let everything = ConflictScope::default();
+                Changed::with_conflicts(settings, &mut *work, &everything, now).await?
+            };
             work.commit(&entry).await?;
-            Ok(settings)
+            self.ports.note_conflicts(actor, &changed);
+            Ok(changed)
         })
         .await
     }

@@ -1199,8 +1199,8 @@ pub(crate) const WRITES: [Write; 56] = [
                 .returning(move |_, _, _| {
                     let visit = ComingVisit {
                         appointment: Samples::get().visit.clone(),
-                        unavailable_doctor_version: None,
-                        unavailable_room_version: None,
+                        doctor_not_available_since: None,
+                        room_not_available_since: None,
                     };
                     answers.with(Page {
                         items: vec![visit],

@@ -531,6 +531,7 @@ fn notes_room_and_services_change_and_null_clears() {
             notes: Change::Set("Afraid".to_owned()),
             room_id: Change::Clear,
             services: Change::Set(vec![planned(&clinic, 3)]),
+            reason: Some("Moved".to_owned()),
         });
         let after = after.await.unwrap();
         assert_eq!(
@@ -559,6 +560,7 @@ fn notes_room_and_services_change_and_null_clears() {
                 service_id: nothing.into(),
                 qty: 1,
             }]),
+            reason: Some(" ".to_owned()),
         };
         assert_mismatch(visits.change(desk, id, &outdated(), faulty.clone()).await);
         assert_eq!(
@@ -567,6 +569,7 @@ fn notes_room_and_services_change_and_null_clears() {
                 "/notes invalid_characters",
                 "/services/0/service_id unknown",
                 "/room_id unknown",
+                "/reason required",
             ]
         );
     });

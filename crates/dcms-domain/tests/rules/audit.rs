@@ -774,6 +774,7 @@ fn whatever_is_done_to_visits_leaves_one_entry() {
             notes: text("Be kind"),
             room_id: Change::Clear,
             services: Change::Clear,
+            reason: Some("Moved".to_owned()),
         };
         let expected = format!(
             "change appointment {id} of {patient}\nroom_id: {room} → -\nnotes: - → Be kind\n\

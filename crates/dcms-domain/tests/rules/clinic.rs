@@ -84,7 +84,8 @@ fn settings_change_and_null_clears() {
         let after = service
             .change_settings(manager, &ANY, changes)
             .await
-            .unwrap();
+            .unwrap()
+            .thing;
         assert_eq!(after.clinic_name, "Zähne");
         assert_eq!(after.time_zone, Tz::Europe__Berlin);
         assert_eq!(after.currency, Currency::CHF);
@@ -103,7 +104,8 @@ fn settings_change_and_null_clears() {
         let cleared = service
             .change_settings(manager, &expected, cleared)
             .await
-            .unwrap();
+            .unwrap()
+            .thing;
         assert_eq!((cleared.address, cleared.phone), (None, None));
         assert_eq!(cleared.email.as_deref(), Some("desk@example.org"));
         let faulty = ClinicChanges {
@@ -149,7 +151,7 @@ fn the_currency_is_frozen_once_an_invoice_is_issued() {
             ..currency("CHF")
         };
         let after = service.change_settings(manager, &ANY, same).await.unwrap();
-        assert_eq!(after.clinic_name, "Renamed");
+        assert_eq!(after.thing.clinic_name, "Renamed");
         // A void invoice was issued all the same.
         billing
             .void(manager, issued.invoice_id, &ANY, "Mistake")

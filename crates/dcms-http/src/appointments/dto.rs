@@ -211,6 +211,8 @@ pub(crate) struct AppointmentVersion {
     impersonator_id: Option<Id>,
     /// Why, if a reason was given.
     reason: Option<String>,
+    /// Why the visit takes place from then on although something is in its way.
+    overbook_reason: Option<String>,
     /// Who was to treat from then on.
     doctor_id: Id,
     /// Where it was to be from then on, if that was settled.
@@ -233,6 +235,7 @@ impl From<model::AppointmentVersion> for AppointmentVersion {
             user_id: version.user_id.map(Id::of),
             impersonator_id: version.impersonator_id.map(Id::of),
             reason: version.reason,
+            overbook_reason: version.overbook_reason,
             doctor_id: Id::of(version.doctor_id),
             room_id: version.room_id.map(Id::of),
             starts_at: Instant(version.slot.starts_at()),
@@ -311,6 +314,8 @@ pub(super) struct ChangeAppointment {
     #[serde(default)]
     #[schema(value_type = Option<Vec<PlanService>>)]
     services: Patch<Vec<PlanService>>,
+    /// Why, for the history; 1 to 500 characters.
+    reason: Option<String>,
 }
 
 impl From<ChangeAppointment> for model::AppointmentChanges {
@@ -319,6 +324,7 @@ impl From<ChangeAppointment> for model::AppointmentChanges {
             notes: body.notes.0,
             room_id: body.room_id.0.map(Id::get),
             services: body.services.0.map(requests_of),
+            reason: body.reason,
         }
     }
 }

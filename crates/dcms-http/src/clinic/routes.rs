@@ -13,6 +13,7 @@ use crate::respond::{Answer, created, found, nothing, ok};
 use crate::router::{App, BASE_PATH};
 use crate::wire::List;
 
+type ChangedClinic = WithConflicts<Clinic>;
 type ChangedRoom = WithConflicts<Room>;
 type DoctorList = List<Doctor>;
 type RoomList = List<Room>;
@@ -43,7 +44,7 @@ async fn read_clinic(State(app): State<App>, Caller(actor): Caller) -> Answer {
 #[utoipa::path(
     patch, path = "/clinic", tag = "Clinic",
     request_body = ChangeClinic,
-    responses((status = 200, description = "The changed settings.", body = Clinic)),
+    responses((status = 200, description = "The changed settings.", body = ChangedClinic)),
     extensions(
         ("x-permission" = json!("change_clinic")),
         ("x-problems" = json!(["in_use", "version_mismatch"])),
@@ -59,7 +60,7 @@ async fn change_clinic(
     let settings = service
         .change_settings(&actor, &expected, body.into())
         .await?;
-    found::<_, Clinic>(settings)
+    found::<_, ChangedClinic>(settings)
 }
 
 /// List rooms

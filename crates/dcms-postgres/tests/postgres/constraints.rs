@@ -318,7 +318,7 @@ async fn what_was_accepted_has_its_form() {
         "'closure'",
         "'clinic_hours:x'",
         "'closure:x'",
-        "'doctor_not_available:-1'",
+        "'doctor_not_available:'",
     ] {
         let statement = format!("UPDATE appointments SET accepted_obstacles = ARRAY[{name}]");
         let refused = refusal(&mut connection, &statement).await;

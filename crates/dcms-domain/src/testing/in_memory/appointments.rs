@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{Connection, State, forms, hold, page, stored_before};
 use crate::access::Role;
@@ -66,14 +67,11 @@ impl State {
 
 impl State {
     fn coming_visit(&self, visit: &Appointment) -> ComingVisit {
-        let doctor = self.users.get(&visit.doctor_id);
-        let room = visit.room_id.and_then(|room_id| self.rooms.get(&room_id));
+        let since = |id: Uuid| self.not_available_since.get(&id).copied();
         ComingVisit {
             appointment: visit.clone(),
-            unavailable_doctor_version: doctor
-                .filter(|(user, _)| !user.is_active || !user.roles.contains(Role::Doctor))
-                .map(|(user, _)| user.version),
-            unavailable_room_version: room.filter(|room| !room.is_active).map(|room| room.version),
+            doctor_not_available_since: since(visit.doctor_id.into()),
+            room_not_available_since: visit.room_id.map(Uuid::from).and_then(since),
         }
     }
 }

@@ -57,6 +57,7 @@ impl ClinicRepository for Connection {
             )?;
             state.check_room_name_free(room)?;
             state.rooms.insert(room.room_id, room.clone());
+            state.note_room(room);
             Ok(())
         })
     }
@@ -69,6 +70,7 @@ impl ClinicRepository for Connection {
         self.write(|state| {
             *stored_before(&mut state.rooms, &room.room_id, room)? = room.clone();
             forms::check(&[room])?;
+            state.note_room(room);
             state.check_room_name_free(room)
         })
     }

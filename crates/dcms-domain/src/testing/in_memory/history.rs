@@ -28,6 +28,7 @@ impl State {
             user_id: Some(cause.user_id),
             impersonator_id: cause.impersonator_id,
             reason: cause.reason.clone(),
+            overbook_reason: visit.overbook_reason.clone(),
             doctor_id: visit.doctor_id,
             room_id: visit.room_id,
             slot: visit.slot,
@@ -124,8 +125,10 @@ impl HistoryRepository for Connection {
             if state.check_patient_known(patient_id).is_err() {
                 let before = state.clone();
                 for (version, _) in state.history.values_mut() {
-                    if version.reason.is_some() && before.is_of_patient(version, patient_id) {
-                        version.reason = Some(REDACTED.to_owned());
+                    if before.is_of_patient(version, patient_id) {
+                        for words in [&mut version.reason, &mut version.overbook_reason] {
+                            *words = words.as_ref().map(|_| REDACTED.to_owned());
+                        }
                     }
                 }
             }

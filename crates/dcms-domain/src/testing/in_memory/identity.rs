@@ -54,6 +54,7 @@ impl UserRepository for Connection {
             state.check_username_free(user)?;
             let stored = (user.clone(), password.clone());
             state.users.insert(user.user_id, stored);
+            state.note_doctor(user);
             Ok(())
         })
     }
@@ -72,6 +73,7 @@ impl UserRepository for Connection {
                 .ok_or(StoreError::Conflict)?;
             *stored = user.clone();
             forms::check(&[user])?;
+            state.note_doctor(user);
             state.check_username_free(user)
         })
     }

@@ -29,6 +29,9 @@ use iso_currency::Currency;
 
 pub use throttle::InMemoryThrottle;
 
+use uuid::Uuid;
+
+use crate::access::Role;
 use crate::appointments::{
     Appointment, AppointmentRepository, AppointmentVersion, HistoryKey, HistoryRepository, Position,
 };
@@ -99,6 +102,8 @@ struct State {
     retired_tokens: Vec<(TokenHash, SessionId)>,
     settings: ClinicSettings,
     rooms: BTreeMap<RoomId, Room>,
+    /// Since when users are no active doctors, and rooms are inactive.
+    not_available_since: BTreeMap<Uuid, Instant>,
     /// What was changed of doctors: their usual rooms.
     doctors: BTreeMap<UserId, (Option<RoomId>, Version)>,
     schedules: BTreeMap<Option<UserId>, Schedule>,
@@ -115,6 +120,25 @@ struct State {
     refunds: BTreeMap<RefundId, Refund>,
     audit: BTreeMap<AuditId, Arc<AuditEntry>>,
     answers: BTreeMap<IdempotencyKey, AnsweredRequest>,
+}
+
+impl State {
+    fn note_availability(&mut self, id: impl Into<Uuid>, is_available: bool, now: Instant) {
+        if is_available {
+            self.not_available_since.remove(&id.into());
+        } else {
+            self.not_available_since.entry(id.into()).or_insert(now);
+        }
+    }
+
+    fn note_doctor(&mut self, user: &User) {
+        let is_doctor = user.is_active && user.roles.contains(Role::Doctor);
+        self.note_availability(user.user_id, is_doctor, user.updated_at);
+    }
+
+    fn note_room(&mut self, room: &Room) {
+        self.note_availability(room.room_id, room.is_active, room.updated_at);
+    }
 }
 
 impl Default for State {
@@ -142,6 +166,7 @@ impl Default for State {
                     .expect("the instant exists"),
             },
             rooms: BTreeMap::new(),
+            not_available_since: BTreeMap::new(),
             doctors: BTreeMap::new(),
             schedules: BTreeMap::new(),
             closures: BTreeMap::new(),

@@ -11,7 +11,7 @@ use crate::appointments::{
 use crate::calendar::Obstacle;
 use crate::identity::User;
 use crate::patients::Patient;
-use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow, Version};
+use crate::shared::{Cents, Page, PageRequest, Quantity, TimeSlot, TimeWindow};
 use crate::store::{Rule, Store, StoreError};
 
 struct People {
@@ -177,8 +177,8 @@ pub async fn a_visit_is_stored_and_found(store: &dyn Store) {
             Obstacle::DoctorHours(stage.slot(10, 24 * 60)),
             Obstacle::Closure(stage.id()),
             Obstacle::TimeOff(stage.id()),
-            Obstacle::DoctorNotAvailable(Version::NEVER_CHANGED),
-            Obstacle::RoomNotAvailable(Version::new(i64::MAX)),
+            Obstacle::DoctorNotAvailable(late),
+            Obstacle::RoomNotAvailable(stage.at(0)),
         ],
         // The longest there is.
         room_free_at: stage.at(28 * 60),
@@ -403,7 +403,7 @@ pub async fn a_changed_visit_is_stored(store: &dyn Store) {
         visit.seated_at = Some(stage.at(1));
         visit.completed_at = Some(stage.at(2));
         visit.overbook_reason = Some("Pain".to_owned());
-        visit.accepted_obstacles = vec![Obstacle::RoomNotAvailable(Version::FIRST)];
+        visit.accepted_obstacles = vec![Obstacle::RoomNotAvailable(stage.at(0))];
         visit.updated_at = stage.at(5);
     });
     update(&stage, &moved).await.must();
@@ -639,17 +639,17 @@ pub async fn coming_visits_are_found(store: &dyn Store) {
 
     let coming = |appointment: &Appointment| ComingVisit {
         appointment: appointment.clone(),
-        unavailable_doctor_version: None,
-        unavailable_room_version: None,
+        doctor_not_available_since: None,
+        room_not_available_since: None,
     };
     let all = [
         coming(&under_way),
         ComingVisit {
-            unavailable_doctor_version: Some(disabled.version),
+            doctor_not_available_since: Some(disabled.updated_at),
             ..coming(&without_doctor)
         },
         ComingVisit {
-            unavailable_room_version: Some(closed.version),
+            room_not_available_since: Some(closed.updated_at),
             ..coming(&without_room)
         },
         coming(&confirmed),

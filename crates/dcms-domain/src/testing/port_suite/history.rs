@@ -66,6 +66,7 @@ fn version(visit: &Appointment, cause: &VersionCause) -> AppointmentVersion {
         user_id: Some(cause.user_id),
         impersonator_id: cause.impersonator_id,
         reason: cause.reason.clone(),
+        overbook_reason: visit.overbook_reason.clone(),
         doctor_id: visit.doctor_id,
         room_id: visit.room_id,
         slot: visit.slot,
