@@ -64,15 +64,15 @@ impl ClinicService {
             work.clinic().update_settings(&settings).await?;
             let change = AuditAction::Change;
             let entry = self.ports.audit_changed(actor, change, &before, &settings);
-            let changed = if settings.time_zone == before.time_zone {
+            let outcome = if settings.time_zone == before.time_zone {
                 Changed::without_conflicts(settings)
             } else {
                 let everything = ConflictScope::default();
                 Changed::with_conflicts(settings, &mut *work, &everything, now).await?
             };
             work.commit(&entry).await?;
-            self.ports.note_conflicts(actor, &changed);
-            Ok(changed)
+            self.ports.note_conflicts(actor, &outcome);
+            Ok(outcome)
         })
         .await
     }
