@@ -581,6 +581,33 @@ async fn lists_refuse_wrong_limits_cursors_and_parameters() {
 }
 
 #[tokio::test]
+async fn a_wrong_query_parameter_is_named_with_what_it_must_be() {
+    let server = Server::start().await;
+    let number = "a whole number in range";
+    let flag = "true or false";
+    let day = "a day as YYYY-MM-DD";
+    for (path, value, must) in [
+        ("/availability?duration_minutes", "abc", number),
+        ("/availability?limit", "99999999999999999999", number),
+        ("/patients?limit", "-1", number),
+        ("/patients?archived", "", flag),
+        ("/services?active", "yes", flag),
+        ("/appointments?date", "today", day),
+        (
+            "/availability?weekday",
+            "mon",
+            "a day of the week: monday to sunday",
+        ),
+    ] {
+        let answer = server.admin().get(&format!("/api/v1{path}={value}")).await;
+        answer.assert_problem(400, "malformed_request");
+        let (_, name) = path.split_once('?').unwrap();
+        let detail = format!("The query parameter {name} must be {must}.");
+        assert_eq!(answer.text("/detail"), detail);
+    }
+}
+
+#[tokio::test]
 async fn what_takes_no_query_parameter_refuses_all() {
     let server = Server::start().await;
     let patient = server.patient().await;
