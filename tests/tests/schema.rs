@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{Datelike as _, Days, NaiveDate, Timelike as _, Weekday};
 use dcms_domain::access::Origin;
 use dcms_domain::identity::{LogIn, Secret, SessionLifetime};
-use dcms_domain::shared::Instant;
+use dcms_domain::shared::{Clock as _, Instant};
 use dcms_local_postgres::throwaway::TestDatabase;
 use dcms_postgres::{ApplicationRole, PostgresStore};
 use dcms_seed::{DEV_PASSWORD, USERNAMES};
 use dcms_server::config::Environment;
+use dcms_system::SystemClock;
 use dcms_tests::{Server, as_application, fresh_database, rows};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -144,6 +146,17 @@ impl Seeded {
         }
     }
 
+    /// No visit on a weekday from 09:00 to 16:00 UTC.
+    fn assert_office_hours_are_free(&self) {
+        for visit in &self.rows["appointments"] {
+            let [starts_at, ends_at] = ["starts_at", "ends_at"]
+                .map(|column| visit[column].as_str().unwrap().parse::<Instant>().unwrap());
+            let is_weekend = matches!(starts_at.weekday(), Weekday::Sat | Weekday::Sun);
+            let is_outside = ends_at.hour() < 9 || starts_at.hour() >= 16;
+            assert!(is_weekend || is_outside, "{visit}");
+        }
+    }
+
     /// The distinct texts of a column.
     fn texts(&self, table: &str, column: &str) -> BTreeSet<&str> {
         self.rows[table]
@@ -231,10 +244,49 @@ async fn the_seed_works_on_a_weekend_and_around_a_change_of_clocks() {
     for now in ["2026-03-29T00:30:00Z", "2026-10-28T23:30:00Z"] {
         let seeded = Seeded::on(instant(now)).await;
         seeded.assert_every_status();
+        seeded.assert_office_hours_are_free();
         // Nine in the morning is nine in the morning, in winter as in summer.
         let times = seeded.texts("appointments", "starts_at");
         let at = |time: &str| times.iter().any(|instant| instant[10..].starts_with(time));
         assert!(at("T08:00:00") && at("T07:00:00"), "{times:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_seed_works_when_the_year_ends() {
+    for now in ["2026-12-20T12:00:00Z", "2026-12-31T12:00:00Z"] {
+        let seeded = Seeded::on(instant(now)).await;
+        seeded.assert_every_status();
+        seeded.assert_office_hours_are_free();
+    }
+}
+
+#[tokio::test]
+async fn every_doctor_of_the_seed_can_be_booked_on_weekdays_for_two_years() {
+    let today = SystemClock.now();
+    let seeded = Seeded::on(today).await;
+    let server = Server::start_with_admin(seeded.database.url(), "reader").await;
+    let days: Vec<NaiveDate> = today.date_naive().iter_days().skip(1).take(730).collect();
+    for window in days.chunks(60) {
+        let (from, to) = (window[0], window[window.len() - 1] + Days::new(1));
+        // All of it at once: from 09:00 to 16:00 UTC.
+        let query = format!("duration_minutes=420&from={from}&to={to}&limit=10000");
+        let free = server
+            .admin()
+            .get(&format!("/api/v1/availability?{query}"))
+            .await;
+        assert_eq!(free.body["next_cursor"], Value::Null, "{free:?}");
+        let mut doctors: BTreeMap<&str, usize> = BTreeMap::new();
+        for slot in free.body["items"].as_array().unwrap() {
+            *doctors
+                .entry(slot["starts_at"].as_str().unwrap())
+                .or_default() += 1;
+        }
+        for day in window {
+            let is_weekend = matches!(day.weekday(), Weekday::Sat | Weekday::Sun);
+            let at_nine = doctors.get(format!("{day}T09:00:00Z").as_str());
+            assert!(is_weekend || at_nine == Some(&3), "{day}: {at_nine:?}");
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the OpenAPI document says of an operation, held before its handler runs: who may call it,
-//! which query parameters it takes, and how large a body. An operation is closed unless the document opens it.
+//! which query parameters it takes, whether it takes a body, and how large one. An operation is closed unless
+//! the document opens it.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use axum::RequestExt as _;
@@ -16,7 +18,7 @@ use utoipa::openapi::{OpenApi, RefOr, Schema};
 use uuid::Uuid;
 
 use crate::extract::{Bearer, Source};
-use crate::json::BodyLimit;
+use crate::json::{self, BodyLimit};
 use crate::openapi::{body_limit_of, operations_of};
 use crate::permissions::is_public;
 use crate::problem::Problem;
@@ -32,7 +34,8 @@ pub(crate) type Contract = HashMap<String, HashMap<Method, Terms>>;
 pub(crate) struct Terms {
     is_public: bool,
     query: Vec<QueryParameter>,
-    body: BodyLimit,
+    /// None when it takes no body.
+    body: Option<BodyLimit>,
 }
 
 /// A query parameter that an operation takes.
@@ -67,7 +70,10 @@ fn terms_of(operation: &Operation) -> Terms {
                 is_list: matches!(parameter.schema, Some(RefOr::T(Schema::Array(_)))),
             })
             .collect(),
-        body: body_limit_of(operation),
+        body: operation
+            .request_body
+            .as_ref()
+            .map(|_| body_limit_of(operation)),
     }
 }
 
@@ -109,7 +115,12 @@ pub(crate) async fn enforce(
         ));
     }
     check_query(request.uri().query().unwrap_or_default(), &terms.query)?;
-    request.extensions_mut().insert(terms.body);
+    if let Some(limit) = terms.body {
+        request.extensions_mut().insert(limit);
+    } else if !method.is_safe() {
+        // Whoever sends something wants it heeded: to take effect without it would look like that.
+        json::require_nothing(mem::take(request.body_mut()), app.body_timeout).await?;
+    }
     let response = next.run(request).await;
     if let Some((actor, operation, subject)) = asks
         && response.extensions().get().is_some_and(Problem::is_refusal)

@@ -2,11 +2,13 @@
 //! axum's own rejections never reach a client.
 
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::fmt::Display;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, IF_MATCH};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
 use dcms_domain::access::{Actor, Origin};
 use dcms_domain::identity::Secret;
 use dcms_domain::shared::{Expected, Version};
@@ -97,10 +99,25 @@ impl<Params: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<Params> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let axum::extract::Query(params) = axum::extract::Query::try_from_uri(&parts.uri)
-            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-        Ok(Self(params))
+        query_of(&parts.uri).map(Self)
     }
+}
+
+/// What a query says, to whoever takes the parameters of this type.
+pub(crate) fn query_of<Params: DeserializeOwned>(uri: &Uri) -> Result<Params, Problem> {
+    axum::extract::Query::try_from_uri(uri)
+        .map(|axum::extract::Query(params)| params)
+        .map_err(|rejection| {
+            // "name: must be …", which the rejection tells in words of its own.
+            let cause = rejection.source().map(ToString::to_string);
+            let cause = cause.unwrap_or_default();
+            let (name, must) = cause.split_once(": ").unwrap_or_default();
+            wrong_parameter(name, must)
+        })
+}
+
+fn wrong_parameter(name: &str, must: impl Display) -> Problem {
+    Problem::malformed(format!("The query parameter {name} {must}."))
 }
 
 /// All values of a query parameter that may come more than once.
@@ -108,16 +125,13 @@ pub(crate) fn values_of<Value: DeserializeOwned>(
     parts: &Parts,
     name: &str,
 ) -> Result<Vec<Value>, Problem> {
-    let axum::extract::Query(pairs) =
-        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let pairs: Vec<(String, String)> = query_of(&parts.uri)?;
     pairs
         .into_iter()
         .filter(|(given, _)| given == name)
         .map(|(_, value)| {
             let value: StringDeserializer<serde::de::value::Error> = value.into_deserializer();
-            Value::deserialize(value)
-                .map_err(|error| Problem::malformed(format!("{name}: {error}")))
+            Value::deserialize(value).map_err(|must| wrong_parameter(name, must))
         })
         .collect()
 }

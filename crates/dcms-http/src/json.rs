@@ -80,6 +80,23 @@ impl<Content: RequestBody> FromRequest<App> for Json<Content> {
     }
 }
 
+/// What a body may say to an operation that takes none: clients that send an object with every
+/// request send an empty one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+request_bodies!(Nothing);
+
+/// Refuses a body that says something, for an operation that would not listen.
+pub(crate) async fn require_nothing(body: Body, timeout: Duration) -> Result<(), Problem> {
+    let bytes = read(body, BodyLimit::default(), timeout).await?;
+    if !bytes.is_empty() {
+        let Nothing {} = decode(&bytes)?;
+    }
+    Ok(())
+}
+
 /// The bytes of a request's body, which says that it is JSON.
 pub(crate) async fn read_json(request: Request, timeout: Duration) -> Result<Vec<u8>, Problem> {
     require_json(request.method(), request.headers())?;

@@ -80,7 +80,8 @@ tells why. A path that does not exist is `404 not_found`, a method that a path d
 `405 method_not_allowed`. An unknown field or query parameter, one that is given \
 twice, and an id in a path that is no UUID are refused with `400 malformed_request`. A field that is required and missing or null is a fault of \
 `422 validation_failed`, and so is a name that is none of the known in a body; in a query it is \
-`400 malformed_request`. A body has at most as many bytes as `x-max-body-bytes` of its operation \
+`400 malformed_request`. An operation that takes no body but changes something refuses any, but for \
+`{}`, with `400 malformed_request`. A body has at most as many bytes as `x-max-body-bytes` of its operation \
 says, nests at most 16 deep, and has to arrive within 15 seconds (else `400 malformed_request`); a \
 query has at most 16 KiB, a page 200 items, all headers together 64 KiB, which have to arrive within \
 10 seconds (else the connection is closed). A request takes at most 30 seconds.
@@ -280,6 +281,9 @@ fn complete_operation(
             Code::UnsupportedMediaType,
             Code::ValidationFailed,
         ]);
+    } else if !method.is_safe() {
+        // It refuses a body, which has to be read for that.
+        problems.insert(Code::PayloadTooLarge);
     }
     if permission.is_some() || takes_body {
         // It works with the database.

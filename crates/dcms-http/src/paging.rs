@@ -1,6 +1,6 @@
 //! Pages of lists: `limit`, and a cursor that nobody but this server reads.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +17,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use crate::extract::query_of;
 use crate::problem::Problem;
+use crate::wire::number_in_query;
 
 /// Which page of a list is wanted.
 #[derive(Deserialize, IntoParams)]
@@ -25,6 +27,7 @@ use crate::problem::Problem;
 pub(crate) struct PageParams {
     /// The most items of a page.
     #[param(minimum = 1, maximum = 200, default = 50)]
+    #[serde(default, deserialize_with = "number_in_query")]
     limit: Option<u32>,
     /// The `next_cursor` of the page before; absent for the first page.
     cursor: Option<String>,
@@ -37,8 +40,7 @@ impl<Key: Cursor, S: Sync> FromRequestParts<S> for Paging<Key> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Query(params) = Query::<PageParams>::try_from_uri(&parts.uri)
-            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+        let params: PageParams = query_of(&parts.uri)?;
         let limit = match params.limit {
             None => PageLimit::default(),
             Some(limit) => PageLimit::new(limit).ok_or_else(|| {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use dcms_domain::access::Role as RoleModel;
@@ -46,6 +47,24 @@ fn deserialize_text<'de, D: Deserializer<'de>, Value>(
     }
 
     deserializer.deserialize_str(Text(expected, parse))
+}
+
+/// A number of a query, in which everything is text.
+pub(crate) fn number_in_query<'de, D: Deserializer<'de>, Number: FromStr>(
+    deserializer: D,
+) -> Result<Option<Number>, D::Error> {
+    deserialize_text(deserializer, "a whole number in range", |text| {
+        text.parse().ok().map(Some)
+    })
+}
+
+/// A flag of a query, in which everything is text.
+pub(crate) fn flag_in_query<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<bool>, D::Error> {
+    deserialize_text(deserializer, "true or false", |text| {
+        text.parse().ok().map(Some)
+    })
 }
 
 fn text_schema(description: &str, format: Option<KnownFormat>) -> RefOr<Schema> {

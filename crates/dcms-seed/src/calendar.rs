@@ -25,7 +25,8 @@ impl Seeding {
         };
         let saturday = (Weekday::Sat, "09:00", "13:00");
         self.hours(None, "08:00", "18:30", Some(saturday)).await?;
-        self.hours(Some(first), "08:00", "18:00", Some(saturday))
+        let saturday = (Weekday::Sat, "09:00", "12:00");
+        self.hours(Some(first), "08:00", "18:30", Some(saturday))
             .await?;
         self.hours(Some(second), "08:30", "18:30", None).await?;
         for (doctor_id, room_id) in [first, second, third].into_iter().zip(self.rooms.clone()) {

@@ -12,8 +12,10 @@ use rand::Rng as _;
 
 use crate::{Seeding, ZONE, start_of};
 
-/// When a doctor's visits start and how long they take, in minutes after midnight.
-const SLOTS: [(u32, i64); 3] = [(9 * 60, 30), (10 * 60, 45), (14 * 60, 60)];
+/// When a doctor's visits start, in minutes after midnight, and how long they take. In summer and in
+/// winter they lie outside 09:00 to 16:00 UTC, which stays free.
+const SLOTS: [(u32, i64); 3] = [(8 * 60 + 30, 30), (9 * 60, 45), EVENING];
+const EVENING: (u32, i64) = (18 * 60, 30);
 
 const METHODS: [PaymentMethod; 4] = [
     PaymentMethod::Card,
@@ -33,8 +35,11 @@ impl Seeding {
                 continue;
             }
             for slot in SLOTS {
+                let is_closed = is_new_years_eve(day) && slot == EVENING;
                 for doctor in 0..self.doctors.len() {
-                    self.visit(visit, day, doctor, slot).await?;
+                    if !is_closed {
+                        self.visit(visit, day, doctor, slot).await?;
+                    }
                     visit += 1;
                 }
             }
@@ -101,7 +106,7 @@ impl Seeding {
     /// Today's visits stand where a morning would have them, whatever the time is.
     async fn visit_of_today(&mut self, number: usize, visit: &Appointment) -> anyhow::Result<()> {
         self.clock.set(start_of(self.today)?);
-        // Every day has as many visits, so this is the place of the visit in its day.
+        // Every day has as many numbers, so this is the place of the visit in its day.
         let steps = match number % (SLOTS.len() * self.doctors.len()) {
             0..3 => treated(),
             3 => vec![Transition::Arrive, Transition::Start],
@@ -195,6 +200,11 @@ impl Seeding {
 
 fn is_weekend(day: NaiveDate) -> bool {
     matches!(day.weekday(), Weekday::Sat | Weekday::Sun)
+}
+
+/// On which [the clinic closes early](Seeding::calendar).
+fn is_new_years_eve(day: NaiveDate) -> bool {
+    (day.month(), day.day()) == (12, 31)
 }
 
 fn treated() -> Vec<Transition> {

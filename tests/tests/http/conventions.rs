@@ -6,7 +6,7 @@ use dcms_tests::{Answer, Client, Server, rows};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::roles::{ROUTES, Route};
+use crate::roles::{ROUTES, Route, template};
 use crate::support::{NOBODY, items};
 use crate::world::World;
 
@@ -354,6 +354,60 @@ async fn an_unknown_field_is_refused_everywhere() {
 }
 
 #[tokio::test]
+async fn what_takes_no_body_refuses_one_that_says_something() {
+    let server = Server::start().await;
+    let document = server.anonymous().get("/api/v1/openapi.json").await.body;
+    let mut world = World::new(&server, "bodiless", &server.user("doctor").await);
+    let mut walked = 0;
+    for route in ROUTES.iter().filter(|route| route.method != "GET") {
+        let method = route.method;
+        if takes_body(&document, route) {
+            continue;
+        }
+        // Some of these end the session that they come with.
+        let admin = server.user("admin").await;
+        let me = admin.get("/api/v1/auth/me").await;
+        world.forget();
+        world.name("own_session", me.text("/session_id"));
+        let path = world.resolve(&format!("/api/v1{}", route.path)).await;
+        let before = rows(server.database_url()).await;
+        for body in [
+            r#"{"status": "cancelled"}"#,
+            "{not json",
+            "[]",
+            "null",
+            " ",
+            "{}{}",
+        ] {
+            let answer = send(&admin, method, &path, &[], body).await;
+            assert_eq!(answer.status, 400, "{method} {path} {body}: {answer:?}");
+            answer.assert_problem(400, "malformed_request");
+        }
+        let much = " ".repeat(65 << 10);
+        let answer = send(&admin, method, &path, &[], &much).await;
+        answer.assert_problem(413, "payload_too_large");
+        assert!(
+            rows(server.database_url()).await == before,
+            "{method} {path}"
+        );
+
+        let answer = send(&admin, method, &path, &[], "{}").await;
+        assert_eq!(answer.status, route.status, "{method} {path}: {answer:?}");
+        walked += 1;
+    }
+    assert!(walked >= 20, "only {walked}");
+}
+
+/// Whether the document says that the operation of a route takes a body.
+fn takes_body(document: &Value, route: &Route) -> bool {
+    let (method, wanted) = route.key();
+    let mut paths = document["paths"].as_object().unwrap().iter();
+    let item = paths.find(|(path, _)| template(path) == wanted);
+    let (_, item) = item.unwrap_or_else(|| panic!("no {wanted}"));
+    item[method.to_lowercase()].get("requestBody").is_some()
+}
+
+#[tokio::test]
 async fn a_patch_may_say_that_it_is_a_merge_patch() {
     let server = Server::start().await;
     let path = format!("/api/v1/patients/{}", server.patient().await);
@@ -523,6 +577,33 @@ async fn lists_refuse_wrong_limits_cursors_and_parameters() {
             assert_eq!(answer.status, 400, "{path}?{query}: {answer:?}");
             answer.assert_problem(400, "malformed_request");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_query_parameter_is_named_with_what_it_must_be() {
+    let server = Server::start().await;
+    let number = "a whole number in range";
+    let flag = "true or false";
+    let day = "a day as YYYY-MM-DD";
+    for (path, value, must) in [
+        ("/availability?duration_minutes", "abc", number),
+        ("/availability?limit", "99999999999999999999", number),
+        ("/patients?limit", "-1", number),
+        ("/patients?archived", "", flag),
+        ("/services?active", "yes", flag),
+        ("/appointments?date", "today", day),
+        (
+            "/availability?weekday",
+            "mon",
+            "a day of the week: monday to sunday",
+        ),
+    ] {
+        let answer = server.admin().get(&format!("/api/v1{path}={value}")).await;
+        answer.assert_problem(400, "malformed_request");
+        let (_, name) = path.split_once('?').unwrap();
+        let detail = format!("The query parameter {name} must be {must}.");
+        assert_eq!(answer.text("/detail"), detail);
     }
 }
 

@@ -39,7 +39,7 @@ macro_rules! routes {
 
 impl Route {
     /// The method, and the path with `{}` in place of ids and without its query.
-    fn key(&self) -> (String, String) {
+    pub(crate) fn key(&self) -> (String, String) {
         let (path, _) = self.path.split_once('?').unwrap_or((self.path, ""));
         (self.method.to_owned(), template(&format!("/api/v1{path}")))
     }

@@ -83,10 +83,11 @@ fn position_of(id: &str) -> Option<Position> {
 ///
 /// Server-sent events: `appointment` for each change of a visit, in the order of the changes, with
 /// `{"appointment_id", "version", "action"}` as data and an id from which a client that comes back with
-/// `Last-Event-ID` goes on without a gap. A stream starts with `ready`: what is read after it is as new
-/// as the events that follow. `reset` says that the id is unknown, so everything has to be read again.
-/// `resume` is the last event of a stream that the client is to open again. Comments come while nothing
-/// changes. The stream ends when the session does.
+/// `Last-Event-ID` goes on without a gap. Without that header a stream starts with `ready`: what is read
+/// after it is as new as the events that follow. With it, a stream starts with the changes since; or with
+/// `reset`, which stands for `ready`, when the id is unknown, so everything has to be read again. `resume`
+/// is the last event of a stream that the client is to open again. Comments come while nothing changes.
+/// The stream ends when the session does.
 #[utoipa::path(
     get, path = "/appointments/events", tag = "Appointments",
     params(

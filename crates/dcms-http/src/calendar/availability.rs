@@ -12,7 +12,7 @@ use crate::paging::place_of;
 use crate::problem::Problem;
 use crate::respond::{Answer, ok};
 use crate::router::App;
-use crate::wire::{Bound, Day, Id, Instant, List, RoomWish, Weekday};
+use crate::wire::{Bound, Day, Id, Instant, List, RoomWish, Weekday, number_in_query};
 
 /// The most slots of a page.
 const MAX_LIMIT: u32 = 10_000;
@@ -59,6 +59,7 @@ struct SlotWish {
     service_id: Option<Id>,
     /// How long it takes; when absent, as long as the service, else as the clinic's settings say.
     #[param(minimum = 1, maximum = 1440)]
+    #[serde(default, deserialize_with = "number_in_query")]
     duration_minutes: Option<i64>,
     /// Only when this room is free, or `any` that fits. Rooms do not matter when absent.
     room_id: Option<RoomWish>,
@@ -108,6 +109,7 @@ struct SlotWindow {
     date: Option<Day>,
     /// The most items of a page.
     #[param(minimum = 1, maximum = 10_000, default = 2_000)]
+    #[serde(default, deserialize_with = "number_in_query")]
     limit: Option<u32>,
     /// The `next_cursor` of the page before; absent for the first page.
     cursor: Option<String>,

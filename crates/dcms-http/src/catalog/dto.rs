@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::json::request_bodies;
-use crate::wire::{Id, Patch};
+use crate::wire::{Id, Patch, flag_in_query};
 
 /// A procedure that the clinic offers.
 #[derive(Serialize, ToSchema)]
@@ -150,6 +150,7 @@ pub(super) struct ServiceFilter {
     /// Any part of the code or the name, blind to case and accents. At most 200 characters.
     query: Option<String>,
     /// `true` for active services only, `false` for the others only, all when absent.
+    #[serde(default, deserialize_with = "flag_in_query")]
     active: Option<bool>,
 }
 

@@ -12,7 +12,7 @@ use crate::appointments::{Appointment, AppointmentVersion};
 use crate::audit::ExportedAccess;
 use crate::billing::{Invoice, Payment, Refund};
 use crate::json::request_bodies;
-use crate::wire::{ContactType, Day, Gender, Id, Instant, Patch};
+use crate::wire::{ContactType, Day, Gender, Id, Instant, Patch, flag_in_query};
 
 /// A patient.
 #[derive(Serialize, ToSchema)]
@@ -124,6 +124,7 @@ pub(super) struct PatientFilter {
     /// missing accents are forgiven. Better matches come first. At most 200 characters.
     query: Option<String>,
     /// `true` for archived patients only, `false` for the others only, all when absent.
+    #[serde(default, deserialize_with = "flag_in_query")]
     archived: Option<bool>,
 }
 
