@@ -46,6 +46,7 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("users_version_positive", Rule::ValueRefused),
     ("users_created_at_sane", Rule::ValueRefused),
     ("users_updated_at_sane", Rule::ValueRefused),
+    ("users_not_available_since_sane", Rule::ValueRefused),
 
     ("sessions_pkey", Rule::IdentifierTaken),
     ("sessions_token_hash_key", Rule::IdentifierTaken),
@@ -153,6 +154,7 @@ pub const CONSTRAINTS: &[(&str, Rule)] = &[
     ("rooms_version_positive", Rule::ValueRefused),
     ("rooms_created_at_sane", Rule::ValueRefused),
     ("rooms_updated_at_sane", Rule::ValueRefused),
+    ("rooms_not_available_since_sane", Rule::ValueRefused),
 
     ("doctor_settings_pkey", Rule::IdentifierTaken),
     ("doctor_settings_doctor_id_fkey", Rule::UserUnknown),
